@@ -1,0 +1,50 @@
+"""The errors this package raises: each says what was wrong, what was expected, what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class TutorlibError(Exception):
+    """Base class of every error that this package raises on purpose."""
+
+
+class InvalidMDPError(TutorlibError, ValueError):
+    """A decision process is not well formed: bad probabilities, NaN rewards, wrong shapes."""
+
+
+class InvalidMapError(TutorlibError, ValueError):
+    """A drawn gridworld map cannot be read."""
+
+
+class InvalidArgumentError(TutorlibError, ValueError):
+    """An argument lies outside what the function is defined for."""
+
+
+class NotConvergedError(TutorlibError, RuntimeError):
+    """An iteration reached its limit before its tolerance."""
+
+
+class UnknownExerciseError(TutorlibError, KeyError):
+    """No exercise has this id; the message names the nearest ones."""
+
+    def __str__(self) -> str:
+        """Return the message plainly (``KeyError`` would quote it)."""
+        return str(self.args[0]) if self.args else ""
+
+
+class LessonError(TutorlibError, ValueError):
+    """A lesson source or a built notebook is malformed."""
+
+
+def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
+    """Return a sentence part naming the ``known`` names most like ``name``.
+
+    >>> nearest("valu", ["values", "policy"])
+    "did you mean 'values'?"
+    """
+    matches = difflib.get_close_matches(name, list(known), n=count, cutoff=0.4)
+    if not matches:
+        return "there is nothing of a similar name"
+    return "did you mean " + " or ".join(repr(match) for match in matches) + "?"

@@ -1,0 +1,1 @@
+"""Graders, one module per unit: oracle, cases, properties, mutants, accepted variants, hints."""
