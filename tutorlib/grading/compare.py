@@ -1,0 +1,170 @@
+"""Compare an answer's value with the expected one, and say where they differ in words.
+
+Only values of known types are looked at: numbers, strings, lists, tuples, dicts, numpy arrays and
+tensors. Nothing of the learner's own classes is ever asked whether it is equal.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Where an answer departs from the expected value."""
+
+    kind: str  # "type", "shape", "dtype" or "value"
+    message: str
+    path: str = ""  # where inside a tuple, list or dict
+    index: tuple[int, ...] | None = None  # first differing entry of an array
+
+
+def compare(got: Any, want: Any, rtol: float, atol: float, path: str = "") -> Difference | None:
+    """Return how ``got`` differs from ``want``, or None.
+
+    A tensor may come as array or nested list, a number as a 0-dimensional array. Floats agree when
+    ``|got - want| <= atol + rtol * |want|``; answers in float32 get a relative tolerance of 1e-4.
+    """
+    if isinstance(want, dict):
+        return _compare_dicts(got, want, rtol, atol, path)
+    if isinstance(want, torch.Tensor | np.ndarray | np.generic):
+        return _compare_arrays(got, torch.as_tensor(want), rtol, atol, path)
+    if isinstance(want, list | tuple):
+        return _compare_sequences(got, want, rtol, atol, path)
+    if isinstance(want, bool | int | float):
+        return _compare_numbers(got, want, rtol, atol, path)
+    if type(got) is not type(want):
+        return Difference("type", f"{_here(path)}type {_kind(want)} was expected, "
+                                  f"got {_kind(got)}", path)
+    if got != want:
+        return Difference("value", f"{_here(path)}expected {want!r}, got {got!r:.200}", path)
+    return None
+
+
+def _compare_dicts(got, want: dict, rtol, atol, path) -> Difference | None:
+    """Compare key by key; missing and surplus keys are named."""
+    if type(got) is not dict:
+        return Difference("type", f"{_here(path)}a dict was expected, got {_kind(got)}", path)
+    missing = [k for k in want if k not in got]
+    surplus = [k for k in got if k not in want]
+    if missing or surplus:
+        parts = [f"missing: {missing}"] * bool(missing) + [f"not expected: {surplus}"] * bool(
+            surplus)
+        return Difference("shape", f"{_here(path)}the keys differ ({'; '.join(parts)})", path)
+    return _first(compare(got[k], want[k], rtol, atol, f"{path}[{k!r}]") for k in want)
+
+
+def _compare_sequences(got, want, rtol, atol, path) -> Difference | None:
+    """Compare item by item; arrays may stand in for a list."""
+    if isinstance(got, torch.Tensor | np.ndarray):
+        got = got.tolist()
+    if not isinstance(got, list | tuple):
+        return Difference("type", f"{_here(path)}{len(want)} values ({_kind(want)}) were expected, "
+                                  f"got {_kind(got)}", path)
+    if len(got) != len(want):
+        return Difference("shape", f"{_here(path)}{len(want)} values were expected, "
+                                   f"got {len(got)}", path)
+    pairs = enumerate(zip(got, want, strict=True))
+    return _first(compare(g, w, rtol, atol, f"{path}[{i}]") for i, (g, w) in pairs)
+
+
+def _compare_numbers(got, want, rtol, atol, path) -> Difference | None:
+    """Compare a plain number; ``True`` is not 1."""
+    if not isinstance(got, bool | int | float | np.generic | np.ndarray | torch.Tensor):
+        return Difference("type", f"{_here(path)}a number was expected, got {_kind(got)}", path)
+    return _compare_arrays(got, torch.tensor(want, dtype=_dtype_of(want)), rtol, atol, path)
+
+
+def _dtype_of(number) -> torch.dtype:
+    """Return the widest torch dtype of a Python number's kind."""
+    kinds = {bool: torch.bool, int: torch.int64}
+    return kinds.get(type(number), torch.float64)
+
+
+def _compare_arrays(got, want: torch.Tensor, rtol, atol, path) -> Difference | None:
+    """Compare shape, kind of dtype, then values."""
+    array = as_tensor(got)
+    if array is None:
+        return Difference("type", f"{_here(path)}a tensor of shape {tuple(want.shape)} was "
+                                  f"expected; {_kind(got)} cannot be compared", path)
+    if array.shape != want.shape:
+        wanted = "a single number" if want.ndim == 0 else f"shape {tuple(want.shape)}"
+        return Difference("shape", f"{_here(path)}{wanted} was expected, "
+                                   f"got shape {tuple(array.shape)}", path)
+    if _family(array) != _family(want):
+        if not (_family(want) == "float" and not isinstance(got, torch.Tensor | np.ndarray)):
+            return Difference("dtype", f"{_here(path)}values of kind {_family(want)} were expected,"
+                                       f" got {_family(array)} ({str(array.dtype)[6:]})", path)
+    return _compare_values(array, want, rtol, atol, path)
+
+
+def _compare_values(array, want, rtol, atol, path) -> Difference | None:
+    """Return the first differing entry, and how large the largest error is."""
+    if array.dtype in (torch.float32, torch.float16, torch.bfloat16):
+        rtol, atol = max(rtol, 1e-4), max(atol, 1e-5)
+    got64, want64 = array.to(torch.float64), want.to(array.device, torch.float64)
+    wrong = ~torch.isclose(got64, want64, rtol=rtol, atol=atol, equal_nan=True)
+    if not wrong.any():
+        return None
+    index = tuple(int(i) for i in wrong.nonzero()[0])
+    message = f"{_here(path)}expected {_short(want64[index])}, got {_short(got64[index])}"
+    if want.numel() > 1:
+        error = (got64 - want64).abs().nan_to_num(float("inf")).max()
+        message += (f" ({int(wrong.sum())} of {want.numel()} entries differ, "
+                    f"largest error {_short(error)})")
+    return Difference("value", message, path, index)
+
+
+def as_tensor(value) -> torch.Tensor | None:
+    """Return a number, array or nested list as a detached CPU tensor; None if it is none of these.
+
+    >>> as_tensor([1.0, 2.0]).shape
+    torch.Size([2])
+    """
+    try:
+        if isinstance(value, torch.Tensor):
+            dense = value.to_dense() if value.layout != torch.strided else value
+            return dense.detach().cpu().resolve_conj()
+        if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biuf":
+            return torch.as_tensor(np.asarray(value))
+        if type(value) in (bool, int, float):
+            return torch.tensor(value, dtype=_dtype_of(value))
+        if type(value) in (list, tuple):
+            parts = [as_tensor(item) for item in value]
+            return torch.stack([p.to(torch.float64) for p in parts]) if parts else torch.empty(0)
+    except Exception:
+        return None
+    return None
+
+
+def _family(tensor: torch.Tensor) -> str:
+    """Return bool, integer, float or complex."""
+    if tensor.dtype == torch.bool:
+        return "bool"
+    if tensor.is_complex():
+        return "complex"
+    return "float" if tensor.is_floating_point() else "integer"
+
+
+def _kind(value) -> str:
+    """Name a value's type for a sentence."""
+    return "None" if value is None else type(value).__name__
+
+
+def _here(path: str) -> str:
+    """Return the place inside a nested value as a sentence's start."""
+    return f"at {path}: " if path else ""
+
+
+def _short(number: torch.Tensor) -> str:
+    """Print one number with six digits."""
+    return f"{float(number):.6g}"
+
+
+def _first(differences) -> Difference | None:
+    """Return the first difference that is one."""
+    return next((d for d in differences if d is not None), None)

@@ -1,0 +1,203 @@
+"""Call a learner's code so that nothing it does harms the notebook.
+
+It works on copies, its prints are kept back and cut, its random numbers and grad mode leave no
+trace, every exception is caught, and a time limit ends it. This protects the lesson from mistakes,
+not from malice: a learner's own kernel needs no defence against its owner.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import ctypes
+import dataclasses
+import io
+import random
+import signal
+import sys
+import threading
+import time
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+_PACKAGE = str(Path(__file__).resolve().parent.parent)
+PRINTED_LIMIT = 500  # characters of the learner's output that are kept
+
+
+class TimeLimitReached(BaseException):
+    """Ends code that runs too long; no ``Exception``, so that ``except Exception`` lets it by."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """What came of one call of the learner's code."""
+
+    value: Any = None
+    error: BaseException | None = None
+    where: str = ""  # the learner's own lines of the traceback
+    changed: tuple[str, ...] = ()  # arguments that the call altered
+    printed: str = ""
+    seconds: float = 0.0
+
+    @property
+    def timed_out(self) -> bool:
+        """Whether the time limit ended the call."""
+        return isinstance(self.error, TimeLimitReached)
+
+
+def call(function, args: tuple, kwargs: dict, seconds: float) -> Call:
+    """Call ``function`` on copies of its arguments and return what happened; never raises."""
+    given, given_kwargs = copy_value(args), copy_value(kwargs)
+    printed = _BoundedText(PRINTED_LIMIT)
+    value = error = None
+    start = time.perf_counter()
+    with _unchanged_surroundings(), contextlib.redirect_stdout(printed):
+        with contextlib.redirect_stderr(printed):
+            try:
+                with time_limit(seconds):
+                    value = function(*given, **given_kwargs)
+            except BaseException as problem:
+                error = problem
+    elapsed = time.perf_counter() - start
+    changed = [f"argument {i + 1}" for i, pair in enumerate(zip(args, given, strict=True))
+               if not same(*pair)]
+    changed += [f"`{k}`" for k in kwargs if not same(kwargs[k], given_kwargs[k])]
+    where = own_lines(error) if error is not None else ""
+    return Call(value, error, where, tuple(changed), printed.text(), elapsed)
+
+
+@contextlib.contextmanager
+def time_limit(seconds: float):
+    """Raise ``TimeLimitReached`` in the body after ``seconds``.
+
+    Uses an interval timer on the main thread of a Unix process (it interrupts sleeping too and
+    fires again if swallowed), elsewhere a watchdog thread.
+    """
+    on_main = threading.current_thread() is threading.main_thread()
+    limit = _alarm if on_main and hasattr(signal, "setitimer") else _watchdog
+    with limit(seconds):
+        yield
+
+
+@contextlib.contextmanager
+def _alarm(seconds: float):
+    """Limit the body by SIGALRM, and give the former handler back."""
+
+    def ring(signum, frame):
+        raise TimeLimitReached
+
+    former = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 0.2)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, former)
+
+
+@contextlib.contextmanager
+def _watchdog(seconds: float):
+    """Limit the body by an exception that a second thread sets in this one."""
+    done = threading.Event()
+    target = ctypes.c_ulong(threading.get_ident())
+
+    def watch():
+        wait = seconds
+        while not done.wait(wait):
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(target, ctypes.py_object(TimeLimitReached))
+            wait = 0.2
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        done.set()
+
+
+@contextlib.contextmanager
+def _unchanged_surroundings():
+    """Give back random states, grad mode, default dtype and the recursion limit afterwards."""
+    states = (random.getstate(), np.random.get_state(), torch.get_rng_state())
+    grad, dtype, depth = torch.is_grad_enabled(), torch.get_default_dtype(), sys.getrecursionlimit()
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])
+        torch.set_grad_enabled(grad)
+        torch.set_default_dtype(dtype)
+        sys.setrecursionlimit(depth)
+
+
+class _BoundedText(io.TextIOBase):
+    """A text stream that keeps the first ``limit`` characters and counts the rest."""
+
+    def __init__(self, limit: int):
+        self._limit, self._parts, self._kept, self._dropped = limit, [], 0, 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        room = max(0, self._limit - self._kept)
+        self._parts.append(text[:room])
+        self._kept += min(room, len(text))
+        self._dropped += max(0, len(text) - room)
+        return len(text)
+
+    def text(self) -> str:
+        kept = "".join(self._parts)
+        return kept + (f"... ({self._dropped:,} more characters)" if self._dropped else "")
+
+
+def copy_value(value):
+    """Return a deep copy of ``value``; generators keep their state, odd objects stay themselves."""
+    if isinstance(value, torch.Generator):
+        twin = torch.Generator(device=value.device)
+        twin.set_state(value.get_state())
+        return twin
+    if isinstance(value, torch.Tensor):
+        return value.detach().clone().requires_grad_(value.requires_grad)
+    if type(value) in (list, tuple):
+        return type(value)(copy_value(item) for item in value)
+    if type(value) is dict:
+        return {key: copy_value(item) for key, item in value.items()}
+    try:
+        return copy.deepcopy(value)
+    except Exception:
+        return value
+
+
+def same(before, after) -> bool:
+    """Whether two values of known types are equal; unknown objects count as the same."""
+    if isinstance(before, torch.Tensor) and isinstance(after, torch.Tensor):
+        equal_shape = before.shape == after.shape and before.dtype == after.dtype
+        return equal_shape and bool(torch.equal(before.nan_to_num(), after.nan_to_num()))
+    if isinstance(before, np.ndarray) and isinstance(after, np.ndarray):
+        return bool(np.array_equal(before, after, equal_nan=before.dtype.kind == "f"))
+    if isinstance(before, list | tuple) and isinstance(after, list | tuple):
+        return len(before) == len(after) and all(map(same, before, after))
+    if isinstance(before, dict) and isinstance(after, dict):
+        return before.keys() == after.keys() and all(same(before[k], after[k]) for k in before)
+    if dataclasses.is_dataclass(before) and type(before) is type(after):
+        return same(vars(before), vars(after))
+    if isinstance(before, int | float | str | bool) and type(before) is type(after):
+        return before == after or before != before
+    return True
+
+
+def own_lines(error: BaseException) -> str:
+    """Return the learner's lines of a traceback: none of this package's, none of a library's."""
+    lines = []
+    for frame in traceback.extract_tb(error.__traceback__):
+        library = frame.filename.startswith(_PACKAGE) and "exercises" not in frame.filename
+        if library or "site-packages" in frame.filename or "lib/python" in frame.filename:
+            continue
+        lines.append(f"line {frame.lineno}, in {frame.name}: {(frame.line or '').strip()}")
+    return "\n".join(lines[-5:])

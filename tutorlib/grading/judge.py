@@ -1,0 +1,207 @@
+"""Judge an answer: the stages of a check, in the order in which they are reported.
+
+not attempted -> raises, never returns, changes its inputs -> type, shape, dtype -> hand example ->
+property -> random instance. When something differs, the known mistakes (mutants) are run on the
+same cases; a mistake whose values are the learner's on every case is named.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tutorlib.grading.compare import Difference, compare
+from tutorlib.grading.exercise import Case, Exercise, Mutant
+from tutorlib.grading.guard import Call, call, copy_value
+
+PASSED, FAILED, NOT_ATTEMPTED = "passed", "not passed", "not attempted"
+STUB_MESSAGE = "write your answer here"
+DEFAULT_SEED = 20_250_713
+
+
+@dataclass(frozen=True)
+class Result:
+    """The judgement of one answer."""
+
+    exercise: Exercise
+    outcome: str  # PASSED, FAILED or NOT_ATTEMPTED
+    stage: str = ""  # the first stage that failed
+    message: str = ""  # what went wrong there, in a sentence
+    details: tuple[str, ...] = ()  # further lines: the learner's own lines, places, notes
+    case: Case | None = None  # the case on which it failed
+    got: object = None
+    mistake: Mutant | None = None  # the known mistake that gives the same values
+    printed: str = ""
+    seconds: float = 0.0  # spent in the learner's own code
+    cases_run: int = 0
+
+
+@dataclass
+class _Trial:
+    """One case, and what the learner's answer made of it."""
+
+    case: Case
+    call: Call
+    difference: Difference | None = field(default=None)
+
+    @property
+    def clean(self) -> bool:
+        """Whether the call returned, on time, and left its arguments alone."""
+        return self.call.error is None and not self.call.changed
+
+    @property
+    def right(self) -> bool:
+        """Whether the call was clean and its value is the expected one."""
+        return self.clean and self.difference is None
+
+
+def evaluate(exercise: Exercise, answer, seed: int = DEFAULT_SEED) -> Result:
+    """Judge ``answer`` on the hand example, the properties and the random cases of ``seed``."""
+    if answer is None or answer is ...:
+        return Result(exercise, NOT_ATTEMPTED)
+    if exercise.kind == "value":
+        return _judge_value(exercise, answer)
+    if not callable(answer):
+        return Result(exercise, FAILED, "type", "a function was expected, but this is of "
+                      f"type {type(answer).__name__}; pass the function itself, without calling it")
+    hand = _try(exercise, answer, exercise.hand_case())
+    if _is_stub(hand.call.error):
+        return Result(exercise, NOT_ATTEMPTED, printed=hand.call.printed)
+    trials = [hand]
+    if not hand.call.timed_out:
+        for case in exercise.random_cases(seed):
+            trials.append(_try(exercise, answer, case))
+            if trials[-1].call.timed_out:
+                break
+    return _judge(exercise, answer, trials)
+
+
+def _try(exercise: Exercise, answer, case: Case) -> _Trial:
+    """Call the answer on one case and compare what comes back."""
+    outcome = call(answer, case.args, case.kwargs, exercise.time_limit)
+    trial = _Trial(case, outcome)
+    if outcome.error is None:
+        trial.difference = difference(exercise, outcome.value, case.expected)
+    return trial
+
+
+def difference(exercise: Exercise, got, want) -> Difference | None:
+    """Compare one value by the exercise's own rule if it has one, else entry by entry."""
+    if exercise.compare is not None:
+        outcome = call(exercise.compare, (got, want), {}, exercise.time_limit)
+        if outcome.error is not None:
+            return Difference("type", "this value cannot be compared with the expected one "
+                                      f"({type(outcome.error).__name__}: {outcome.error})"[:300])
+        return None if outcome.value is None else Difference("value", str(outcome.value))
+    return compare(got, want, exercise.rtol, exercise.atol)
+
+
+def _judge_value(exercise: Exercise, answer) -> Result:
+    """Judge an answer that is a value: one case, no call."""
+    case = exercise.hand_case()
+    trial = _Trial(case, Call(answer), difference(exercise, answer, case.expected))
+    if trial.right:
+        return Result(exercise, PASSED, cases_run=1)
+    mistake = _recognise(exercise, [trial])
+    return Result(exercise, FAILED, trial.difference.kind, trial.difference.message, (), None, answer, mistake)
+
+
+def _judge(exercise: Exercise, answer, trials: list[_Trial]) -> Result:
+    """Find the first stage that fails, and name the mistake if it is a known one."""
+    seconds = sum(t.call.seconds for t in trials)
+    printed = next((t.call.printed for t in trials if t.call.printed), "")
+    found = _first_failure(exercise, answer, trials)
+    if found is None:
+        return Result(exercise, PASSED, printed=printed, seconds=seconds, cases_run=len(trials))
+    stage, trial, message, details = found
+    return Result(exercise, FAILED, stage, message, details, trial.case, trial.call.value,
+                  _recognise(exercise, trials), printed, seconds, len(trials))
+
+
+def _first_failure(exercise: Exercise, answer, trials: list[_Trial]):
+    """Return (stage, trial, message, details) of the first failing stage, or None."""
+    for trial in trials:
+        if not trial.clean:
+            return _unclean(exercise, trial)
+    for trial in trials:
+        if trial.difference is not None and trial.difference.kind in ("type", "shape", "dtype"):
+            return trial.difference.kind, trial, trial.difference.message, ()
+    hand = trials[0]
+    if hand.difference is not None:
+        return "hand example", hand, _in_words(exercise, hand), ()
+    for trial in trials:
+        for law in exercise.properties:
+            violated = _violation(exercise, law, answer, trial.case)
+            if violated is not None:
+                return "property", trial, f"{law.name}: {violated}", ()
+    for trial in trials[1:]:
+        if trial.difference is not None:
+            return "random instance", trial, _in_words(exercise, trial), ()
+    return None
+
+
+def _unclean(exercise: Exercise, trial: _Trial):
+    """Describe a call that raised, ran out of time or changed its arguments."""
+    outcome = trial.call
+    details = (outcome.where,) if outcome.where else ()
+    if outcome.timed_out:
+        return "time limit", trial, (f"your code was stopped after {exercise.time_limit:g} "
+                                     "seconds; does a loop never end?"), details
+    if outcome.error is not None:
+        kind = type(outcome.error).__name__
+        return "error", trial, f"your code raised {kind}: {str(outcome.error)[:500]}", details
+    changed = " and ".join(outcome.changed)
+    return "changed inputs", trial, (f"your code changed {changed} in place; work on a copy "
+                                     "(for a tensor: x.clone())"), details
+
+
+def _violation(exercise: Exercise, law, answer, case: Case) -> str | None:
+    """Return how ``answer`` breaks ``law`` on this case, or None."""
+    outcome = call(law.holds, (answer, case), {}, 4 * exercise.time_limit)
+    if outcome.error is not None:
+        return f"it could not be tested, {type(outcome.error).__name__}: {outcome.error}"[:300]
+    return outcome.value
+
+
+def _in_words(exercise: Exercise, trial: _Trial) -> str:
+    """Return the difference with the meaning of its first index."""
+    found = trial.difference
+    if found.index is None or exercise.index_names is None:
+        place = f" at index {found.index}" if found.index else ""
+    else:
+        named = call(exercise.index_names, (trial.case, found.index), {}, 1.0).value
+        place = f" at index {found.index}" + (f" ({named})" if named else "")
+    return found.message + place
+
+
+def _recognise(exercise: Exercise, trials: list[_Trial]) -> Mutant | None:
+    """Return the first known mistake that behaves like the learner on every case, or None."""
+    if all(trial.right for trial in trials):
+        return None
+    return next((m for m in exercise.mutants if _behaves_alike(exercise, m, trials)), None)
+
+
+def _behaves_alike(exercise: Exercise, mutant: Mutant, trials: list[_Trial]) -> bool:
+    """Whether the mutant gives the learner's values (or error, or side effect) on every case."""
+    if exercise.kind == "value":
+        return difference(exercise, trials[0].call.value, copy_value(mutant.answer)) is None
+    for trial in trials:
+        twin = call(mutant.answer, trial.case.args, trial.case.kwargs, exercise.time_limit)
+        mine = trial.call
+        if type(twin.error) is not type(mine.error) or twin.changed != mine.changed:
+            return False
+        if mine.error is None and not _alike(exercise, mine.value, twin.value):
+            return False
+    return True
+
+
+def _alike(exercise: Exercise, mine, twin) -> bool:
+    """Whether two wrong values are the same wrong value."""
+    try:
+        return compare(mine, twin, exercise.rtol, exercise.atol) is None
+    except Exception:
+        return False
+
+
+def _is_stub(error: BaseException | None) -> bool:
+    """Whether this is the untouched worksheet's own NotImplementedError."""
+    return type(error) is NotImplementedError and error.args in ((), (STUB_MESSAGE,))
