@@ -102,7 +102,8 @@ def _judge_value(exercise: Exercise, answer) -> Result:
     if trial.right:
         return Result(exercise, PASSED, cases_run=1)
     mistake = _recognise(exercise, [trial])
-    return Result(exercise, FAILED, trial.difference.kind, trial.difference.message, (), None, answer, mistake)
+    found = trial.difference
+    return Result(exercise, FAILED, found.kind, found.message, (), None, answer, mistake)
 
 
 def _judge(exercise: Exercise, answer, trials: list[_Trial]) -> Result:
