@@ -104,7 +104,7 @@ def find_unit(name: str) -> Unit:
 
 
 def course_root(start: str | Path | None = None) -> Path:
-    """Return the folder that holds ``course/``: found upwards of ``start``, else beside the package.
+    """Return the folder that holds ``course/``: at or above ``start``, else beside the package.
 
     The environment variable ``TUTORLIB_ROOT`` overrides the search.
     """

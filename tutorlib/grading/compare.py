@@ -127,8 +127,10 @@ def as_tensor(value) -> torch.Tensor | None:
     """
     try:
         if isinstance(value, torch.Tensor):
-            dense = value.to_dense() if value.layout != torch.strided else value
-            return dense.detach().cpu().resolve_conj()
+            with torch._C.DisableTorchFunctionSubclass():  # a subclass may answer what it likes
+                plain = value.detach().as_subclass(torch.Tensor)
+            dense = plain.to_dense() if plain.layout != torch.strided else plain
+            return dense.cpu().resolve_conj()
         if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biuf":
             return torch.as_tensor(np.asarray(value))
         if type(value) in (bool, int, float):
