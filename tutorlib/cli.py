@@ -1,0 +1,149 @@
+"""The command ``tutorlib``. Each command imports what it needs when it runs, so help is quick."""
+
+from __future__ import annotations
+
+import json as json_format
+import os
+from typing import Annotated
+
+import typer
+
+from tutorlib.errors import TutorlibError
+from tutorlib.syllabus import course_root
+
+
+class _Group(typer.core.TyperGroup):
+    """Commands whose expected errors are one clear message and exit code 2, not a traceback."""
+
+    def invoke(self, ctx):
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except TutorlibError as problem:
+            typer.echo(f"tutorlib: {problem}", err=True)
+            raise typer.Exit(2) from problem
+
+
+app = typer.Typer(cls=_Group, no_args_is_help=True, add_completion=False,
+                  pretty_exceptions_enable=False,
+                  help="From Inverse RL to LLM Post-Training: tools of the course.")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Units = Annotated[list[str] | None, typer.Argument(help='Units, such as "01"; all when none.')]
+
+
+def _print_json(data) -> None:
+    """Print data as JSON that a person can still read."""
+    typer.echo(json_format.dumps(data, indent=2, ensure_ascii=False))
+
+
+@app.command()
+def doctor(
+    json: Json = False,
+    quick: Annotated[bool, typer.Option(help="Time nothing; print only what is amiss.")] = False,
+) -> None:
+    """Say whether this machine is ready, and how to mend what is not."""
+    from tutorlib.doctor import OK, doctor
+
+    diagnosis = doctor(quick)
+    if json:
+        _print_json(diagnosis.payload())
+    elif quick:
+        for finding in diagnosis.findings:
+            if finding.state != OK:
+                typer.echo(f"{finding.name}: {finding.value}\n  -> {finding.mend}")
+        typer.echo(diagnosis.verdict())
+    else:
+        typer.echo(str(diagnosis))
+    raise typer.Exit(0 if diagnosis.ok else 1)
+
+
+@app.command()
+def lab(
+    port: Annotated[int | None, typer.Option(help="Port; the next free one if taken.")] = None,
+    browser: Annotated[
+        str | None,
+        typer.Option(help='Which browser to open; "none" prints the address. Default: $BROWSER.'),
+    ] = None,
+) -> None:
+    """Open JupyterLab on the course."""
+    from tutorlib.lab import start
+
+    raise typer.Exit(start(port, browser or os.environ.get("BROWSER")))
+
+
+@app.command()
+def progress(json: Json = False) -> None:
+    """Show which exercises you have passed (from a file on this machine)."""
+    if json:
+        from tutorlib.grading.store import table
+
+        _print_json(table())
+    else:
+        from tutorlib.grading import progress
+
+        typer.echo(str(progress()))
+
+
+@app.command()
+def exercises(json: Json = False) -> None:
+    """List the exercises with their points, minutes and how well their graders are proven."""
+    from tutorlib.grading.registry import all_exercises, summary
+
+    rows = [summary(exercise) for exercise in all_exercises()]
+    if json:
+        _print_json(rows)
+        return
+    for row in rows:
+        typer.echo(f"{row['unit']}  {row['id']:<50} {row['points']} points, {row['minutes']} min, "
+                   f"difficulty {row['difficulty']}, {row['mutants']} mutants, "
+                   f"{row['variants']} variants, {row['hints']} hints")
+
+
+@app.command()
+def build(
+    units: Units = None,
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; fail on drift.")] = False,
+    json: Json = False,
+) -> None:
+    """Build notebooks/, exercises/ and solutions/ from course/, and the maps of the units."""
+    from tutorlib import maps
+    from tutorlib.authoring import build, build_payload, print_build
+
+    root = course_root()
+    report = build(root, check=check, units=units)
+    stale = maps.update(root, check=check)
+    if json:
+        _print_json({**build_payload(report), "maps": list(stale)})
+    else:
+        print_build(report)
+        for name in stale:
+            typer.echo(f"stale: {name}; run `tutorlib build`" if check else f"wrote {name}")
+    raise typer.Exit(0 if report.ok and not (check and stale) else 1)
+
+
+@app.command()
+def run(
+    units: Units = None,
+    product: Annotated[
+        str, typer.Option(help="notebooks, exercises or solutions."),
+    ] = "notebooks",
+    workers: Annotated[int, typer.Option(help="Notebooks at a time.")] = 1,
+    record: Annotated[
+        bool, typer.Option("--record", help="Keep the seconds in course/measured.json."),
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Execute built notebooks, each in its own kernel, and measure them against their budget."""
+    from tutorlib.authoring import print_runs, run, run_payload
+
+    results = run(course_root(), units=units, product=product, workers=workers, record=record)
+    if json:
+        _print_json(run_payload(results))
+    else:
+        print_runs(results)
+    raise typer.Exit(0 if all(result.ok for result in results) else 1)
+
+
+if __name__ == "__main__":
+    app()
