@@ -65,14 +65,15 @@ def stub(source: str, name: str) -> str:
     """
     lines = source.splitlines()
     tree = ast.parse(source)
-    for block in reversed(solution_blocks(source)):
+    blocks = solution_blocks(source)
+    for block in reversed(blocks):
         lines[block.begin: block.end + 1] = [_stand_in(tree, lines, block, name)]
     text = "\n".join(lines)
     try:
         ast.parse(text)
     except SyntaxError as error:
         raise MarkerError("without its solution this cell is not Python: let the markers enclose "
-                          "whole statements", (error.lineno or 1) - 1) from error
+                          "whole statements", blocks[0].begin) from error
     return text
 
 
