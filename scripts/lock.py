@@ -44,7 +44,8 @@ def closure(name: str, extras: tuple[str, ...]) -> dict[str, str]:
 def lock_text() -> str:
     """Return the whole lock file."""
     python = ".".join(platform.python_version_tuple()[:2])
-    lines = [f"{name}=={version}" for name, version in sorted(closure("tutorlib", ("test",)).items())]
+    pins = sorted(closure("tutorlib", ("test",)).items())
+    lines = [f"{name}=={version}" for name, version in pins]
     return HEADER.format(python=python, system=platform.system()) + "\n".join(lines) + "\n"
 
 

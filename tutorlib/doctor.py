@@ -129,7 +129,7 @@ def _judge(name: str, need: str, installed: str | None, tested: str | None) -> F
     if not _in_range(installed, need):
         return Finding(name, f"{installed}, but the course needs {need}", MISSING, mend)
     if tested and installed.split("+")[0] != tested:
-        return Finding(name, f"{installed}; the course was tested with {tested}", NOTE, "make setup")
+        return Finding(name, f"{installed}; tested with {tested}", NOTE, "make setup")
     return None
 
 

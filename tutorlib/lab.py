@@ -88,9 +88,10 @@ def write_settings(root: Path) -> Path:
 
 def _seed_workspace(folder: Path) -> None:
     """Lay out the first visit; a layout that Lab has saved since is the learner's, and stays."""
-    from jupyterlab_server.workspaces_handler import WorkspacesManager
-
     if not folder.exists():
+        # Only on a first visit: this import takes longer than the rest of the start.
+        from jupyterlab_server.workspaces_handler import WorkspacesManager
+
         WorkspacesManager(str(folder)).save("default", json.dumps(first_workspace()))
 
 
