@@ -51,6 +51,13 @@ def test_a_builder_that_forgets_a_stub_is_caught(toy_root):
         assert found and {p.line for p in found} == {cell.line}
 
 
+def test_a_plain_value_is_a_solution_too(toy_root, edited):
+    edited('map_size = {"rows": 2,\n            "columns": 3}', "map_size = 6")
+    edited("import html", "import html\n\nmap_size = 6")
+    with pytest.raises(LessonError, match="shows learners the line 'map_size = 6'"):
+        build(toy_root)
+
+
 def test_ordinary_lines_may_occur_elsewhere(toy_root, edited):
     edited("import html", "import html\n\nfor step, value in enumerate([1]):\n    pass")
     build(toy_root)

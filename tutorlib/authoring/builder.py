@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from tutorlib.authoring.leaks import require_no_leak
@@ -192,21 +193,20 @@ def print_build(report: BuildReport, console=None) -> None:
     """Print a build report for people."""
     from rich.console import Console
 
-    say = (console or Console()).print
+    say = partial((console or Console()).print, markup=False, highlight=False, soft_wrap=True)
     for label, names in (("wrote", report.written), ("removed", report.removed)):
         for name in names:
-            say(f"{label} {name}", markup=False, highlight=False)
+            say(f"{label} {name}")
     for name in report.kept:
         say(f"left alone {name}: it holds outputs, so it looks like somebody's work; move it away "
-            "or delete it, then build again", markup=False, highlight=False)
+            "or delete it, then build again")
     for item in report.drift:
-        say(f"{item.kind}: {item.path}", markup=False, highlight=False)
+        say(f"{item.kind}: {item.path}")
         if item.excerpt:
-            say(item.excerpt, markup=False, highlight=False)
+            say(item.excerpt)
     count = len(report.unchanged)
     if report.drift:
         say(f"{len(report.drift)} of {count + len(report.drift)} files differ from their lesson "
-            "sources; run `tutorlib build`", markup=False, highlight=False)
+            "sources; run `tutorlib build`")
     elif report.ok:
-        say(f"{count + len(report.written)} notebooks agree with their lesson sources",
-            markup=False, highlight=False)
+        say(f"{count + len(report.written)} notebooks agree with their lesson sources")

@@ -22,14 +22,16 @@ def require_no_leak(lesson: Lesson, worksheet: Sequence[Built]) -> None:
 def leaks(lesson: Lesson, worksheet: Sequence[Built]) -> list[Problem]:
     """Return the solution lines that stand in the cells of ``worksheet``.
 
-    A line that gives the answer away (``stubs.is_telling``) may stand nowhere, in prose neither.
+    A line that gives the answer away (``stubs.is_telling``, or the assignment of the answer
+    itself) may stand nowhere, in prose neither.
     Any other line of more than eight characters may stand only where the lesson has it outside
     of its solutions.
     """
     given = "\n".join(_given(lesson))
     found = []
     for exercise_id, line in _solution_lines(lesson):
-        if not is_telling(line) and contains_line(given, line):
+        is_answer = line.startswith(f"{exercise_id.split('.')[-1]} =")
+        if not is_answer and not is_telling(line) and contains_line(given, line):
             continue
         for cell in worksheet:
             if contains_line(cell.source, line):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -27,6 +28,20 @@ def core_sets(workers: int, cores: int = CORES) -> list[list[int]]:
             for worker in range(workers)]
 
 
+def quiet_seconds(wall: float, cpu: float, others: float) -> float:
+    """Return wall seconds less the waiting that other processes on the same CPUs account for.
+
+    Time in which a process waits (wall beyond its own CPU seconds) is forgiven only as far as
+    others kept the CPUs busy, so sleeping and waiting for a network count in full.
+
+    >>> quiet_seconds(wall=100, cpu=60, others=0), quiet_seconds(wall=100, cpu=60, others=30)
+    (100, 70)
+    >>> quiet_seconds(wall=100, cpu=90, others=50), quiet_seconds(wall=100, cpu=180, others=50)
+    (90, 100)
+    """
+    return min(wall, max(cpu, wall - others))
+
+
 class Meter:
     """Follows one process and its children from birth to just before its end.
 
@@ -40,15 +55,13 @@ class Meter:
         self._began, self._busy_before = time.perf_counter(), _busy_seconds(cpus)
         self.peak_mb = self.seconds = self.cpu_seconds = self.others_seconds = 0.0
         if cpus:
-            self._process.cpu_affinity(cpus)
+            with suppress(psutil.Error):  # not allowed here, or the process died at once
+                self._process.cpu_affinity(cpus)
 
     @property
     def machine_seconds(self) -> float:
-        """Wall seconds, less the waiting that is explained by other processes on the same CPUs.
-
-        On a quiet machine these are the wall seconds; never less than the CPU seconds would allow.
-        """
-        return min(self.seconds, max(self.cpu_seconds, self.seconds - self.others_seconds))
+        """What the wall seconds would have been, had the machine been quiet."""
+        return quiet_seconds(self.seconds, self.cpu_seconds, self.others_seconds)
 
     async def watch(self) -> None:
         """Sample memory until cancelled or over the limit."""

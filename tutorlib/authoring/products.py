@@ -76,8 +76,7 @@ def _after_answer(exercise: Exercise, product: str) -> list[Built]:
                    f"{exercise.name}-check",
                    {"tutorlib": {**about, "role": "check"}, "deletable": False, "editable": False})]
     if product == "exercises":
-        text = ("# Stuck? Remove the first # of the next line and run this cell. "
-                "Run it again for more.\n"
+        text = ("# Stuck? Delete the # below and run this cell; again for the next of 3 hints.\n"
                 f'# hint("{exercise.id}")')
         cells.append(Built("code", text, f"{exercise.name}-hint",
                            {"tutorlib": {**about, "role": "hint"}}))

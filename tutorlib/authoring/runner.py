@@ -183,6 +183,8 @@ def print_runs(results: Sequence[RunResult], console=None) -> None:
     console.print(table)
     for r in results:
         for problem in r.problems:
-            console.print(f"FAILED {r.path}: {problem}", markup=False, highlight=False)
+            console.print(f"FAILED {r.path}: {problem}", markup=False, highlight=False,
+                          soft_wrap=True)
         for warning in r.warnings:
-            console.print(f"stderr {r.path}: {warning}", markup=False, highlight=False)
+            console.print(f"stderr {r.path}: {warning}", markup=False, highlight=False,
+                          soft_wrap=True)
