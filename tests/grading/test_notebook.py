@@ -30,6 +30,15 @@ def test_check_returns_the_reference_otherwise_so_the_lesson_goes_on(registered,
     assert "first of three hints" in out
 
 
+def test_the_reference_put_in_place_does_not_pass_when_checked_again(registered, capsys):
+    handed = check(registered.id, registered.mutants[0].answer)
+    assert check(registered.id, handed) is handed
+    assert "run your own answer cell again first" in capsys.readouterr().out
+    assert store().attempts(registered.id) == {"tries": 1, "passed": False, "hints": 0}
+    mine = registered.variants[0].answer
+    assert check(registered.id, mine) is mine and store().attempts(registered.id)["passed"]
+
+
 def test_a_misspelt_id_names_the_nearest(registered):
     with pytest.raises(UnknownExerciseError, match=r"start_here\.running_mean"):
         check("start_here.runing_mean", None)
@@ -69,7 +78,7 @@ def test_progress_counts_tries_passes_and_hints(registered, capsys):
     check(registered.id, registered.mutants[0].answer)
     hint(registered.id)
     assert "0 of 2 points" in str(progress()) and "not passed yet" in str(progress())
-    check(registered.id, registered.reference)
+    check(registered.id, registered.variants[0].answer)
     assert store().attempts(registered.id) == {"tries": 2, "passed": True, "hints": 1}
     assert "2 of 2 points, 1 of 1 passed" in str(progress())
     check(registered.id, registered.mutants[0].answer)
@@ -90,12 +99,14 @@ def test_a_damaged_or_unwritable_store_does_not_stop_the_lesson(
     damaged.mkdir()
     (damaged / "progress.sqlite3").write_bytes(b"this is no database" * 100)
     monkeypatch.setenv("TUTORLIB_HOME", str(damaged))
-    assert check(registered.id, registered.reference) is registered.reference
+    mine = registered.variants[0].answer
+    assert check(registered.id, mine) is mine
     assert "Progress cannot be saved" in capsys.readouterr().out
     blocked = tmp_path / "file"
     blocked.write_text("")
     monkeypatch.setenv("TUTORLIB_HOME", str(blocked / "below"))
-    assert check(registered.id, registered.reference) is registered.reference
+    mine = registered.variants[0].answer
+    assert check(registered.id, mine) is mine
     assert "Progress cannot be saved" in capsys.readouterr().out
 
 
@@ -104,7 +115,8 @@ def test_a_failing_picture_is_reported_not_raised(registered, monkeypatch, capsy
         raise RuntimeError("no ink")
 
     object.__setattr__(registered, "figure", broken)
-    assert check(registered.id, registered.reference) is registered.reference
+    mine = registered.variants[0].answer
+    assert check(registered.id, mine) is mine
     assert "could not be drawn" in capsys.readouterr().out
 
 
@@ -143,7 +155,7 @@ def test_a_question_without_explanations_is_refused():
 
 
 def test_the_store_is_plain_sqlite(registered, capsys):
-    check(registered.id, registered.reference)
+    check(registered.id, registered.variants[0].answer)
     path = os.path.join(os.environ["TUTORLIB_HOME"], "progress.sqlite3")
     rows = sqlite3.connect(path).execute("SELECT exercise, outcome FROM attempts").fetchall()
     assert rows == [(registered.id, "passed")]

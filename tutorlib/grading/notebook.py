@@ -7,10 +7,14 @@ from html import escape
 
 from tutorlib.errors import LessonError
 from tutorlib.grading.exercise import Exercise
-from tutorlib.grading.judge import FAILED, PASSED, Result, evaluate
+from tutorlib.grading.judge import FAILED, NOT_ATTEMPTED, PASSED, Result, evaluate
 from tutorlib.grading.registry import find_exercise, unit_of
 from tutorlib.grading.report import Report
 from tutorlib.grading.store import store, table
+
+
+_OURS = ("This is the reference answer, which the last check put in your place: "
+         "run your own answer cell again first.")
 
 
 class Shown:
@@ -57,6 +61,9 @@ def check(exercise_id: str, answer):
     ``tutorlib.grading.judge``. Raises ``UnknownExerciseError`` for a misspelt id.
     """
     exercise = find_exercise(exercise_id)
+    if _is_handed_out(exercise, answer):
+        present(Report(Result(exercise, NOT_ATTEMPTED), _OURS))
+        return answer
     result = evaluate(exercise, answer)
     _remember(result)
     present(Report(result, _next_step(result)))
@@ -65,6 +72,16 @@ def check(exercise_id: str, answer):
     if exercise.figure is not None:
         _show_figure(exercise, answer)
     return answer
+
+
+def _is_handed_out(exercise: Exercise, answer) -> bool:
+    """Whether ``answer`` is the reference that an earlier check put in the learner's place.
+
+    The same check run twice must not pass. A plain number, string or bool cannot be told from the
+    learner's own.
+    """
+    plain = isinstance(answer, int | float | str | bool)
+    return answer is exercise.reference and not plain
 
 
 def _remember(result: Result) -> None:
