@@ -14,6 +14,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+BUILD_PARTS = ("nvidia", "cuda", "triton")  # a CUDA build of torch pins these itself
+
 HEADER = """\
 # What the course was tested with: exact versions, used as constraints by `make setup`.
 # Written by `make lock` under Python {python} on {system}; torch is named without its build
@@ -45,7 +47,7 @@ def lock_text() -> str:
     """Return the whole lock file."""
     python = ".".join(platform.python_version_tuple()[:2])
     pins = sorted(closure("tutorlib", ("test",)).items())
-    lines = [f"{name}=={version}" for name, version in pins]
+    lines = [f"{name}=={version}" for name, version in pins if not name.startswith(BUILD_PARTS)]
     return HEADER.format(python=python, system=platform.system()) + "\n".join(lines) + "\n"
 
 

@@ -51,7 +51,8 @@ def doctor(
     elif quick:
         for finding in diagnosis.findings:
             if finding.state != OK:
-                typer.echo(f"{finding.name}: {finding.value}\n  -> {finding.mend}")
+                mend = f"\n  -> {finding.mend}" if finding.mend else ""
+                typer.echo(f"{finding.name}: {finding.value}{mend}")
         typer.echo(diagnosis.verdict())
     else:
         typer.echo(str(diagnosis))

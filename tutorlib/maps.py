@@ -18,7 +18,7 @@ END = "<!-- END UNITS -->"
 HOME_TOP = """\
 # From Inverse RL to LLM Post-Training
 
-Start with [00 Start here](exercises/00_start_here.ipynb). Run a cell with Shift+Enter.
+Start with {start}. Run a cell with Shift+Enter.
 
 - **Exercises**: the lesson with gaps to fill, a check after each, and hints. Learn here.
 - **Lesson**: the same with working code, for reading and for presenting.
@@ -49,7 +49,11 @@ def _readme_row(unit: Unit, ready: bool) -> str:
 
 def home_page(ready: tuple[Unit, ...]) -> str:
     """Return HOME.md, the page that opens beside the first notebook."""
-    blocks = [HOME_TOP]
+    first = UNITS[0]
+    start = f"{first.number} {first.title}"
+    if first in ready:
+        start = f"[{start}](exercises/{first.stem}.ipynb)"
+    blocks = [HOME_TOP.format(start=start)]
     for part, units in groupby(UNITS, key=lambda unit: unit.part):
         rows = "\n".join(_home_row(unit, unit in ready) for unit in units)
         blocks.append(f"## {part_title(part)}\n\n| Unit | Afterwards you can | Minutes | Open |\n"
