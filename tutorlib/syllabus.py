@@ -90,6 +90,36 @@ UNITS = (
 )
 
 
+@dataclass(frozen=True)
+class SharedObject:
+    """One mathematical object that a gridworld and a language model share: the course's thread."""
+
+    name: str
+    tabular: str  # what it is in a gridworld (Markdown, TeX between dollars)
+    tabular_unit: str  # number of the unit that treats it there
+    language: str  # what it is in a language model
+    language_units: tuple[str, ...]
+
+
+SHARED_OBJECTS = (
+    SharedObject("log-sum-exp of $Q$ over a prior", "soft value $V$", "03",
+                 r"log-partition $\beta \log Z$, DPO's normaliser", ("17",)),
+    SharedObject("Gibbs policy", r"soft-optimal policy $\exp((Q - V)/\lambda)$", "03",
+                 r"KL-regularised optimum $\pi_\text{ref} \exp(r/\beta)/Z$", ("16",)),
+    SharedObject("maximum likelihood of a reward", "feature expectations matched by MaxEnt IRL",
+                 "06", "Bradley-Terry likelihood of a reward model", ("11",)),
+    SharedObject("log density ratio", "discriminator logit, which is AIRL's reward", "07",
+                 r"implicit reward $\beta \log(\pi/\pi_\text{ref})$; reward from demonstrations",
+                 ("17", "13")),
+    SharedObject("forward KL", "behaviour cloning and its $T^2$", "04",
+                 "supervised fine-tuning and exposure bias", ("10",)),
+    SharedObject("reward ambiguity", "potential shaping changes nothing", "05",
+                 "a per-prompt shift of the reward changes nothing", ("11",)),
+    SharedObject("dynamics", "chance splits MaxEnt from causal MaxEnt", "06",
+                 "token dynamics are deterministic: the two agree", ("09",)),
+)
+
+
 def find_unit(name: str) -> Unit:
     """Return the unit of this number ("06", "6"), slug or stem.
 
