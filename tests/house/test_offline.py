@@ -1,4 +1,4 @@
-"""The guard in conftest.py keeps tests on this machine, on one thread, off real progress."""
+"""The guards of conftest.py keep tests on this machine, on one thread, off real progress."""
 
 import os
 import socket
@@ -6,7 +6,7 @@ import urllib.request
 
 import pytest
 
-from conftest import NetworkInTestError, is_local
+from tests.offline import NetworkInTestError, is_local
 
 
 def test_another_machine_is_out_of_reach():
