@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from importlib.metadata import metadata
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,14 @@ def test_the_lock_is_what_make_lock_would_write_here():
     lock = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(lock)
     assert lock.lock_text() == LOCK, "run `make lock`, or `make setup` if you changed nothing"
+
+
+@pytest.mark.parametrize("python", ["3.11.0", "3.12.0", "3.13.0"])
+def test_the_pins_admit_every_supported_python(python):
+    """Debian's and Ubuntu's Pythons are often the first of their series."""
+    too_new = [name for name in PINS
+               if python not in SpecifierSet(metadata(name).get("Requires-Python", ""))]
+    assert not too_new, f"pin older releases of {too_new}: these refuse Python {python}"
 
 
 def conda_environment() -> dict:
