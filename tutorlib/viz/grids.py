@@ -137,8 +137,8 @@ def _write(ax, view: View, size: float) -> None:
                     fontsize=size * (0.82 if low else 1))
         ax.text(column - 0.46, row - 0.44, view.mark(state), ha="left", va="top",
                 fontsize=size * 0.95, fontweight="bold")
-        if view.panel.show_rewards and view.rewards[row, column]:
-            ax.text(column + 0.46, row - 0.44, f"r {number(view.rewards[row, column])}",
+        if view.panel.show_rewards and view.rewards[state]:
+            ax.text(column + 0.46, row - 0.44, f"r {number(view.rewards[state])}",
                     ha="right", va="top", fontsize=size * 0.68)
 
 

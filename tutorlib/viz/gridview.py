@@ -1,6 +1,6 @@
 """What a picture of a gridworld shows: checked arrays, and the words that describe them.
 
-A grid is read through its public attributes only: ``rows``, ``cols``, ``cell_of``,
+A grid is read through its public attributes only: ``rows``, ``cols``, ``lines``, ``cell_of``,
 ``cell_rewards`` and ``mdp``. Cells are (row, column) from 0, row 0 on top, as in the code.
 """
 
@@ -44,8 +44,7 @@ class View:
         self.state_at = {cell: state for state, cell in enumerate(self.cells)}
         self.start = as_array(self.mdp.initial_state_dist, "initial_state_dist") > 0
         self.terminal = as_array(self.mdp.terminal, "terminal") > 0
-        self.rewards = as_array(grid.cell_rewards, "cell_rewards", (self.rows, self.cols),
-                                gaps=True)
+        self.rewards = as_array(grid.cell_rewards, "cell_rewards", (n_states,))
         self.values = self.policy = None
         if panel.values is not None:
             given = as_array(panel.values, "values", (n_states,))
@@ -66,10 +65,9 @@ class View:
         return [self.cells[state] for state in states]
 
     def mark(self, state: int) -> str:
-        """Return the letter in a cell's corner."""
-        if self.terminal[state]:
-            return "X" if self.rewards[self.cells[state]] < 0 else "G"
-        return "S" if self.start[state] else ""
+        """Return the letter in a cell's corner: S, G, X or none."""
+        row, column = self.cells[state]
+        return self.panel.grid.lines[row][column].replace(".", "")
 
     def marked(self, letter: str) -> list[str]:
         """Return the cells that carry a letter."""
@@ -129,10 +127,18 @@ def _ground_words(view: View) -> str:
     text = f"Grid of {count(view.rows, 'row')} by {count(view.cols, 'column')}"
     text += f"; {', '.join(parts)}." if parts else "."
     if view.panel.show_rewards:
-        paid = [f"{number(view.rewards[cell])} at {cell}" for cell in view.cells
-                if view.rewards[cell]]
-        text += f" Rewards on arrival: {listing(paid) or 'none'}."
+        text += f" {reward_words(view.cells, view.rewards)}"
     return text
+
+
+def reward_words(cells: Sequence[tuple[int, int]], rewards: np.ndarray) -> str:
+    """Say what arriving in the cells pays: the commonest reward, then the exceptions."""
+    kinds, counts = np.unique(rewards, return_counts=True)
+    common = kinds[counts.argmax()]
+    other = [f"{number(reward)} at {cell}" for cell, reward in zip(cells, rewards, strict=True)
+             if reward != common]
+    text = f"Reward on arrival: {number(common)}"
+    return f"{text}, but {listing(other)}." if other else f"{text} everywhere."
 
 
 def _value_words(view: View, label: str) -> str:
@@ -143,9 +149,11 @@ def _value_words(view: View, label: str) -> str:
     low = tuple(int(i) for i in np.unravel_index(np.nanargmin(view.values), view.values.shape))
     if view.values[high] == view.values[low]:
         return f"{label}: {number(view.values[high])} everywhere."
-    first = view.cells[int(view.start.argmax())]
+    begin = view.values[tuple(zip(*[view.cells[s] for s in np.flatnonzero(view.start)],
+                                  strict=True))]
+    start = "start" if len(begin) == 1 else "mean over the cells to start in"
     return (f"{label}: highest {number(view.values[high])} at {high}, lowest "
-            f"{number(view.values[low])} at {low}, start {number(view.values[first])}.")
+            f"{number(view.values[low])} at {low}, {start} {number(begin.mean())}.")
 
 
 def _policy_words(view: View) -> str:
@@ -164,7 +172,7 @@ def _policy_words(view: View) -> str:
     else:
         end = f"go round in a circle, back to {last} after {count(steps, 'step')}"
     first = _NAMES[int(view.policy[int(view.start.argmax())].argmax())]
-    return f"From the start the likeliest arrows {end}, first {first}{where}."
+    return f"From {walk[0]} the likeliest arrows {end}, first {first}{where}."
 
 
 def _path_words(view: View) -> str:
