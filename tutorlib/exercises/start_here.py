@@ -198,8 +198,8 @@ SOFTMAX = Exercise(
     hints=(
         "Turn scores into positive weights with `exp`, and share out 1 in proportion to the "
         "weights, row by row. Temperature divides the scores *before* `exp`.",
-        r"$$p_{ij} = \frac{\exp(z_{ij}/T - m_i)}{\sum_k \exp(z_{ik}/T - m_i)}, \qquad "
-        r"m_i = \max_k z_{ik}/T$$" "\n\n"
+        r"$$p_{ij} = \frac{\exp(z_{ij}/\lambda - m_i)}{\sum_k \exp(z_{ik}/\lambda - m_i)}, \qquad "
+        r"m_i = \max_k z_{ik}/\lambda$$" "\n\n"
         "`logits` has shape `[prompts, words]`. The maximum and the sum run over the last axis and "
         "keep it (`keepdim=True`), which gives `[prompts, 1]`. Subtracting $m_i$ changes nothing "
         "in the fraction and keeps `exp` finite.",
@@ -210,7 +210,7 @@ SOFTMAX = Exercise(
         "return weights / ...              # each row's sum, [prompts, 1]\n"
         "```",
     ),
-    why=r"Dividing by $T$ stretches or shrinks the differences between scores, and only these "
+    why=r"Dividing by $\lambda$ stretches or shrinks the differences between scores, and only they "
         r"matter: subtracting each row's maximum multiplies numerator and denominator by the same "
         r"$e^{-m_i}$. That is why the stable form gives the same probabilities.",
     index_names=name_index,

@@ -1,0 +1,282 @@
+# %% [markdown] tags=["card", "slide"]
+r"""
+# Start here
+
+Welcome. Before any theory you will steer a small robot by painting rewards, then try the harder direction: watch a
+robot and guess what it wants. That guess is what this course is about, for robots first and for language models later.
+
+**Afterwards you can**
+
+- say why behaviour alone does not give a reward away,
+- read the map of the course,
+- pass an exercise, and use its check, hints and solution.
+"""
+
+# %% [markdown]
+r"""
+## Your first cell
+
+A notebook is a list of cells. Click the next one and press **Shift+Enter**: it runs, and the next cell is selected. Go on
+like that to the end. `[*]` means that a cell is working; loading the tools takes a few seconds.
+
+Nothing here can break. In doubt, *Kernel → Restart Kernel* and run from the top. *Help → Show Keyboard Shortcuts*
+lists the rest. All of it runs on this machine, without network or account: what you do stays here.
+"""
+
+# %%
+import torch
+from IPython.display import Markdown, display
+
+from tutorlib import predict, progress, quiz, recall
+from tutorlib.syllabus import SHARED_OBJECTS, UNITS, ready_units
+
+torch.set_num_threads(1)  # today's tensors are tiny: more threads would only wait for each other
+ready = ready_units()
+print(f"It runs. {len(ready)} of {len(UNITS)} units are ready:",
+      ", ".join(f"{unit.number} {unit.title}" for unit in ready))
+
+# %% [markdown] tags=["slide"]
+r"""
+## A robot that wants something
+
+This robot moves one cell at a time. A **reward** says what arriving in a cell is worth. From rewards alone the computer
+finds the robot's best steps (arrows) and what it can expect from each cell (the numbers: its **value**).
+
+You choose the reward. Pick a cell with the mouse, or with the arrow keys, and paint it. Can you make the robot take the
+long way round the wall? Can you make it never want to arrive?
+"""
+
+# %%
+from tutorlib.mdp import GridWorld
+from tutorlib.viz import GridPainter
+
+ROOM = """
+S....
+.##..
+.#...
+...#G
+"""
+GridPainter(GridWorld(ROOM, rewards={"G": 1.0}))
+
+# %% [markdown] tags=["slide"]
+r"""
+## The question turned round
+
+You gave a reward and saw behaviour. Now the inverse: below is a robot's behaviour, every best step from every cell. It was made by one
+of four rewards:
+
+- **prize**: $+1$ on reaching G;
+- **fine**: $-1$ for every step that does not reach G;
+- **both**: $+1$ on reaching G, $-0.04$ for every other step;
+- **tip**: $+1$ on reaching G, and $+0.1$ for every other step.
+"""
+
+# %%
+from tutorlib.mdp import value_iteration
+from tutorlib.viz import Panel, gridworld, gridworld_panels
+
+suspects = {
+    "prize": GridWorld(ROOM, rewards={"G": 1.0}),
+    "fine": GridWorld(ROOM, rewards={"G": 0.0}, step_reward=-1.0),
+    "both": GridWorld(ROOM, rewards={"G": 1.0}, step_reward=-0.04),
+    "tip": GridWorld(ROOM, rewards={"G": 1.0}, step_reward=0.1),
+}
+
+
+def best_steps(world):
+    """Return a policy [states, actions] that shares each cell equally among its best steps."""
+    q = value_iteration(world.mdp).q_values  # worth of each step: [states, actions]
+    best = q >= q.max(dim=-1, keepdim=True).values - 1e-6  # rounding must not break a tie
+    return best / best.sum(dim=-1, keepdim=True)
+
+
+# %% tags=["hide-input"]
+seen = best_steps(suspects["fine"])  # you were not meant to look in here
+display(gridworld(suspects["fine"], policy=seen, title="Every best step of a robot you do not know"))
+COUNTS = ("None of them", "Only one", "Two of them", "Three of them", "All four")
+predict("start_here.suspects", "How many of the four rewards make exactly these steps best?", COUNTS[1:])
+
+# %%
+same = [name for name, world in suspects.items()
+        if torch.equal(best_steps(world) > 0, seen > 0)]  # the same best steps in every cell
+outcome = COUNTS[len(same)]
+print(f"{outcome}: {', '.join(same)}")
+panels = [Panel(world, policy=best_steps(world), title=name) for name, world in suspects.items()]
+gridworld_panels(panels, title=f"{len(same)} of {len(suspects)} rewards lead to the same steps")
+
+# %% [markdown] tags=["slide"]
+r"""
+## Same steps, different wishes
+
+A robot that loves the goal and one that hates walking look alike from outside. A small tip per step changes
+everything: walking on for ever pays more than arriving.
+
+Behaviour is **evidence** about reward, not proof. Finding rewards behind behaviour is *inverse
+reinforcement learning*. A language model is in the same place: its step is one token, and nobody can
+paint its reward. People can only show good answers, or say which of two is better.
+"""
+
+# %% [markdown]
+r"""
+## The map
+
+A reward and a habit to start from give a policy; the same few lines of algebra do this in a gridworld and in a language
+model. Each row of the table below is one object with two lives. The units with the numbers shown treat it.
+"""
+
+# %% tags=["hide-input"]
+from tutorlib.viz import roadmap
+
+numbers = {unit.number for unit in ready}
+
+
+def status(*units):
+    """Return the numbers of units, each with what has been written so far."""
+    return ", ".join(f"{n} {'ready' if n in numbers else 'planned'}" for n in units)
+
+
+lines = ["| the object | in a gridworld | unit | in a language model | unit |", "|---|---|---|---|---|"]
+for shared in SHARED_OBJECTS:
+    lines.append(f"| **{shared.name}** | {shared.tabular} | {status(shared.tabular_unit)} "
+                 f"| {shared.language} | {status(*shared.language_units)} |")
+written = ", ".join(unit.number for unit in ready)
+missing = ", ".join(unit.number for unit in UNITS if unit not in ready)
+minutes = sum(unit.minutes for unit in ready)
+display(roadmap("00", note=f"Ready: {written}."))
+display(Markdown(f"**Ready:** {written} (about {minutes} minutes). **Planned:** {missing or 'none'}."))
+Markdown("\n".join(lines))
+
+# %% [markdown]
+r"""
+## Your machine, and three folders
+
+- `exercises/`: lessons with gaps that you fill. *Learn here.*
+- `notebooks/`: the same lessons with working code, for reading and presenting.
+- `solutions/`: solved, with why it works and what people get wrong.
+
+The next cell asks the **doctor** whether this machine has what the course needs. Where it does not, the
+doctor names the command that mends it.
+"""
+
+# %%
+from tutorlib.doctor import doctor
+
+doctor()
+
+# %% [markdown] tags=["slide"]
+r"""
+## A knob that you will meet again: temperature
+
+A language model gives each possible next word a score, its **logit** $z$. Probabilities come from
+
+$$p_i = \frac{e^{z_i/\lambda}}{\sum_k e^{z_k/\lambda}}$$
+
+By hand, for two words with scores 2 and 0. At temperature $\lambda = 1$ the weights are $e^2 = 7.39$ and $e^0 = 1$: the
+first word gets $7.39 / 8.39 = 0.88$. At $\lambda = 2$ they are $e^1 = 2.72$ and $1$: it gets $2.72 / 3.72 = 0.73$. Heat
+flattens.
+"""
+
+# %% [markdown]
+r"""
+## How an exercise works
+
+Below are a task, a cell for your answer, and a **check**. The check has three outcomes:
+
+- *not attempted*: the cell is as you found it;
+- *not passed*: it says where you differ, and names your mistake if it knows it;
+- *passed*: with a picture of what you built.
+
+In each case the lesson goes on: unless you pass, `check` hands a reference answer to the later cells. Each exercise has
+three **hints**, and `solution("...")` shows an answer.
+"""
+
+# %% [markdown] exercise="start_here.softmax_with_temperature"
+r"""
+Write `softmax_with_temperature(logits, temperature)`, the formula above for several prompts at once.
+
+- `logits`: a tensor of scores, `[prompts, words]`; some may be as large as 1000.
+- `temperature`: a number above 0.
+- Return a tensor of probabilities of the same shape, in which each row sums to 1. For `[[2.0, 0.0]]` at temperature 2:
+  `[[0.73, 0.27]]`.
+
+**First, get it wrong on purpose.** Run the check as things are. Then replace the line `raise ...` by
+
+```python
+return torch.softmax(logits, dim=-1)
+```
+
+run your cell and the check again, and see what it says. Now mend it.
+"""
+
+# %% exercise="start_here.softmax_with_temperature"
+def softmax_with_temperature(logits, temperature):
+    """Return probabilities [prompts, words] from logits [prompts, words]; each row sums to 1."""
+    ### BEGIN SOLUTION
+    scaled = logits / temperature
+    # the highest score becomes 0: the fraction stays the same, and exp cannot overflow
+    weights = torch.exp(scaled - scaled.amax(dim=-1, keepdim=True))
+    return weights / weights.sum(dim=-1, keepdim=True)
+    ### END SOLUTION
+
+
+# %% [markdown]
+r"""
+## Turn the knob
+
+Your function now drives a slider (the arrow keys work too). Until the course has its own language model, three scores
+made up by us stand in for it. Where does the sampler become boring? Where does it talk nonsense?
+"""
+
+# %%
+from tutorlib.exercises.start_here import SCORES, WORDS
+from tutorlib.viz import Slider, bars, explorer
+
+logits = torch.tensor(SCORES, dtype=torch.float64)  # [1 prompt, 3 words]
+
+
+def the_sky_is(temperature):
+    """Draw the next word's probabilities, and ten words sampled from them."""
+    p = torch.as_tensor(softmax_with_temperature(logits, temperature))[0]
+    draws = torch.multinomial(p, 10, replacement=True, generator=torch.Generator().manual_seed(7))
+    said = " ".join(WORDS[i] for i in draws)
+    return bars(dict(zip(WORDS, p.tolist(), strict=True)), ylabel="probability",
+                title=f"At temperature {temperature:.2g}, '{WORDS[0]}' has {p[0]:.0%}",
+                xlabel=f"The sky is ... ten draws: {said}", target=1.0, target_label="certain")
+
+
+explorer(the_sky_is, {"temperature": Slider(0.1, 5.0, 1.0, label="temperature")})
+
+# %% [markdown] tags=["slide"]
+r"""
+## What you take along
+
+1. A reward gives behaviour: planning.
+2. Behaviour gives evidence about reward, never the reward itself.
+3. Both questions return, with the same algebra, for language models.
+4. Temperature divides scores: cold sharpens, heat flattens.
+5. `check` tells right from wrong, `hint` helps, and the lesson always goes on.
+
+Here is your prediction again, then your progress, then four questions.
+"""
+
+# %%
+recall("start_here.suspects", outcome)
+
+# %%
+progress()
+
+# %%
+quiz("start_here")
+
+# %% [markdown]
+r"""
+## Go further
+
+- Sutton and Barto (2018), *Reinforcement Learning*, chapter 1: what a reward is, and is not. Free online.
+- Ng and Russell (2000), *Algorithms for inverse reinforcement learning*: the first paper on today's puzzle, with the
+  remark that a reward of zero explains any behaviour.
+- Sun and van der Schaar (2025), [arXiv 2507.13158](https://arxiv.org/abs/2507.13158): the tutorial that this course follows.
+
+**Think about it.** Which change to the room would tell the prize from the fine? (Unit 05.) **An open question.** People's
+judgements are behaviour too. Which reward do they reveal when people disagree, or contradict themselves?
+"""
