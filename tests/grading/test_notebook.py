@@ -126,7 +126,7 @@ def test_predictions_are_stored_and_recalled(own_store):
     predict("u.k", "Which way?", options, choice="down")
     assert "It came out otherwise" in str(recall("u.k", "up"))
     widget = predict("u.k", "Which way?", options)
-    widget.on_choose("up")
+    widget.chosen = "up"
     assert "You were right" in str(recall("u.k", "up"))
     with pytest.raises(LessonError, match="not among"):
         predict("u.k", "Which way?", options, choice="left")
@@ -138,9 +138,9 @@ def test_quiz_answers_are_stored(monkeypatch):
 
     monkeypatch.setattr(questions_module, "unit_module", lambda slug: Module)
     widget = quiz("start_here")
-    widget.on_answer(0, 1, False)
+    widget.choose(0, 1)
     assert store().quiz_score("start_here") == 0
-    widget.on_answer(0, 0, True)
+    widget.choose(0, 0)
     assert store().quiz_score("start_here") == 1
     monkeypatch.setattr(questions_module, "unit_module", lambda slug: None)
     with pytest.raises(LessonError, match="no quiz"):
