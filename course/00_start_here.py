@@ -27,13 +27,11 @@ lists the rest. All of it runs on this machine, without network or account: what
 import torch
 from IPython.display import Markdown, display
 
-from tutorlib import predict, progress, quiz, recall
-from tutorlib.syllabus import SHARED_OBJECTS, UNITS, ready_units
+from tutorlib import check, hint, predict, progress, quiz, recall, solution
 
 torch.set_num_threads(1)  # today's tensors are tiny: more threads would only wait for each other
-ready = ready_units()
-print(f"It runs. {len(ready)} of {len(UNITS)} units are ready:",
-      ", ".join(f"{unit.number} {unit.title}" for unit in ready))
+tools = (check, hint, solution, progress)
+print("It runs. You have four tools:", ", ".join(tool.__name__ for tool in tools))
 
 # %% [markdown] tags=["slide"]
 r"""
@@ -92,7 +90,7 @@ def best_steps(world):
 
 # %% tags=["hide-input"]
 seen = best_steps(suspects["fine"])  # you were not meant to look in here
-display(gridworld(suspects["fine"], policy=seen, title="Every best step of a robot you do not know"))
+display(gridworld(suspects["fine"], policy=seen, title="It goes a shortest way to G"))
 COUNTS = ("None of them", "Only one", "Two of them", "Three of them", "All four")
 predict("start_here.suspects", "How many of the four rewards make exactly these steps best?", COUNTS[1:])
 
@@ -125,8 +123,10 @@ model. Each row of the table below is one object with two lives. The units with 
 """
 
 # %% tags=["hide-input"]
+from tutorlib.syllabus import SHARED_OBJECTS, UNITS, ready_units
 from tutorlib.viz import roadmap
 
+ready = ready_units()
 numbers = {unit.number for unit in ready}
 
 
@@ -186,8 +186,8 @@ Below are a task, a cell for your answer, and a **check**. The check has three o
 - *not passed*: it says where you differ, and names your mistake if it knows it;
 - *passed*: with a picture of what you built.
 
-In each case the lesson goes on: unless you pass, `check` hands a reference answer to the later cells. Each exercise has
-three **hints**, and `solution("...")` shows an answer.
+In each case the lesson goes on: unless you pass, `check` hands a reference answer to the later cells. In `exercises/`, the cell
+below the check gives three **hints**, one at a time; `solution("...")` shows an answer.
 """
 
 # %% [markdown] exercise="start_here.softmax_with_temperature"
@@ -199,13 +199,11 @@ Write `softmax_with_temperature(logits, temperature)`, the formula above for sev
 - Return a tensor of probabilities of the same shape, in which each row sums to 1. For `[[2.0, 0.0]]` at temperature 2:
   `[[0.73, 0.27]]`.
 
-**First, get it wrong on purpose.** Run the check as things are. Then replace the line `raise ...` by
+**Get it wrong first, on purpose**, to see all three outcomes:
 
-```python
-return torch.softmax(logits, dim=-1)
-```
-
-run your cell and the check again, and see what it says. Now mend it.
+1. Run your cell and the check as they are.
+2. Replace the line `raise ...` by `return torch.softmax(logits, dim=-1)`, and run both again. What does the check know?
+3. Mend it, and run both once more.
 """
 
 # %% exercise="start_here.softmax_with_temperature"
@@ -235,16 +233,16 @@ logits = torch.tensor(SCORES, dtype=torch.float64)  # [1 prompt, 3 words]
 
 
 def the_sky_is(temperature):
-    """Draw the next word's probabilities, and ten words sampled from them."""
+    """Draw the next word's probabilities, and eight words sampled from them."""
     p = torch.as_tensor(softmax_with_temperature(logits, temperature))[0]
-    draws = torch.multinomial(p, 10, replacement=True, generator=torch.Generator().manual_seed(7))
-    said = " ".join(WORDS[i] for i in draws)
+    draws = torch.multinomial(p, 8, replacement=True, generator=torch.Generator().manual_seed(7))
+    said = "eight draws: " + " ".join(WORDS[i] for i in draws)
     return bars(dict(zip(WORDS, p.tolist(), strict=True)), ylabel="probability",
-                title=f"At temperature {temperature:.2g}, '{WORDS[0]}' has {p[0]:.0%}",
-                xlabel=f"The sky is ... ten draws: {said}", target=1.0, target_label="certain")
+                title=f"At temperature {temperature:.2g}, '{WORDS[0]}' has {p[0]:.0%}", note=said,
+                xlabel=f"The sky is ...\n{said}", target=1.0, target_label="certain")
 
 
-explorer(the_sky_is, {"temperature": Slider(0.1, 5.0, 1.0, label="temperature")})
+explorer(the_sky_is, {"temperature": Slider(0.1, 10.0, 1.0, label="temperature", log=True)})
 
 # %% [markdown] tags=["slide"]
 r"""

@@ -241,7 +241,7 @@ QUIZ = (
          "Dividing by a larger number shrinks the differences between scores.",
          "Dividing by a positive number keeps the order: the favourite stays the favourite.")),
     Question(
-        "Your check says *not passed*. What do the following cells use?",
+        "Your check says: not passed. What do the following cells use?",
         ("Your function, as it is.",
          "A reference answer, until yours passes.",
          "Nothing: the notebook stops."),
@@ -257,6 +257,6 @@ QUIZ = (
         0,
         ("Numerator and denominator are multiplied by the same number, and the largest exponent "
          "is 0, so nothing overflows.",
-         "The largest *weight* becomes 1. The probabilities stay what they were.",
+         "The largest weight becomes 1, before the division; the probabilities stay as they were.",
          "Temperature divides; subtraction cancels.")),
 )
