@@ -1,0 +1,60 @@
+"""The questions at the end of unit 03."""
+
+from __future__ import annotations
+
+from tutorlib.grading import Question
+
+QUIZ = (
+    Question(
+        r"In a state with Q = (1, 1) the temperature falls towards 0. Where does the soft-optimal "
+        r"policy go?",
+        ("To the first action.", "To one half each.", "It jumps between the two."),
+        1,
+        ("That is how `argmax` breaks ties. The Gibbs policy depends on Q alone, and Q is equal.",
+         "Equal Q get equal weights at every temperature. Only differences of Q are sharpened.",
+         "The weights are equal at each temperature, so nothing jumps.")),
+    Question(
+        "You multiply all rewards by 10 and the temperature by 10. What happens to the policy?",
+        ("It becomes ten times greedier.", "Nothing.", "It becomes flatter."),
+        1,
+        ("Rewards alone times 10 would do that; the temperature undoes it.",
+         "Only Q / lambda enters the policy. Temperature is measured in units of reward.",
+         "The temperature alone times 10 would do that; the rewards undo it.")),
+    Question(
+        "Episodes end at a goal. An entropy bonus, or a KL penalty to the uniform policy: which "
+        "can make the agent avoid the goal?",
+        ("Both: they differ by a constant.", "The entropy bonus.", "The KL penalty."),
+        1,
+        ("The constant is lambda log|A| *per step*. When the agent decides how many steps there "
+         "are, it is not a constant any more.",
+         "Each further step pays up to lambda log|A|, and the goal stops the payments.",
+         "A KL penalty is never negative, so no step is paid for. With a reward of zero, being "
+         "still on the way is worth at most what is to come.")),
+    Question(
+        "A model is tuned with a leash (beta KL to the reference). Which answers can it never "
+        "learn to give?",
+        ("Answers with a low reward.", "Answers the reference never gives.", "Long answers."),
+        1,
+        ("They become rarer, but exp(r / beta) is above 0: none vanishes.",
+         "The optimum is the reference times a factor. Zero times any factor is zero, whatever "
+         "the reward.",
+         "Length does not enter; only the reference's probability and the reward do.")),
+    Question(
+        "Two policies have the same expected reward. The objective is reward minus beta times the "
+        "KL to the reference. Which one is better?",
+        ("The one closer to the reference.", "The one closer to uniform.", "Both are as good."),
+        0,
+        ("With equal rewards only the penalty is left. The same order appears in their KL to the "
+         "optimum.",
+         "That would be so with a uniform reference.",
+         "The penalty tells them apart.")),
+    Question(
+        "Soft value over whole trajectories: V = lambda log of a sum of exp(return / lambda). "
+        "When is it the same as the soft backup's value?",
+        ("Always.", "When each action decides its next state.", "When the horizon is infinite."),
+        1,
+        ("In the gamble above they differed: chance inside the exponential counts as choice.",
+         "Then choosing actions is choosing a trajectory. Text is like that: the next state is "
+         "the text plus the word.",
+         "The horizon does not matter; chance does.")),
+)
