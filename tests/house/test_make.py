@@ -45,7 +45,8 @@ def make(root: Path, *arguments: str):
     (["test-fast"], "-m pytest -m not slow and not browser BROWSER="),
 ])
 def test_targets_set_up_first_and_use_the_environment(clone, monkeypatch, arguments, expected):
-    monkeypatch.delenv("BROWSER", raising=False)
+    for name in ("BROWSER", "TESTS", "PORT", "UNIT"):
+        monkeypatch.delenv(name, raising=False)
     done = make(clone, *arguments)
     lines = [line.rstrip() for line in done.stdout.splitlines() if "echo" not in line]
     assert done.returncode == 0, done.stderr
@@ -84,6 +85,8 @@ def machine(tmp_path, clone):
         (bin / name).symlink_to(shutil.which(name))
     for name in ("git", "chromium", "python3"):
         script(bin / name, "exit 0")
+    script(bin / "uname", "echo Linux")
+    script(bin / "ldconfig", "echo libatomic.so.1")
     script(bin / "make", f'echo "make $* in $PWD"; exit ${{MAKE_EXIT:-0}}; # {clone}')
     script(bin / "id", "echo ${FAKE_UID:-0}")
     script(bin / "apt-get", f'echo "apt-get $*" >> "{tmp_path}/installed"\n'
@@ -115,11 +118,13 @@ def test_ci_installs_what_is_missing_as_root_only(machine):
     assert "install" in installed.read_text() and "chromium" in installed.read_text()
 
 
-def test_ci_notices_an_old_python(machine):
+@pytest.mark.parametrize("program, body, package", [
+    ("python3", "exit 1", "python3-venv"), ("ldconfig", "echo libc.so.6", "libatomic1")])
+def test_ci_notices_what_does_not_serve(machine, program, body, package):
     bin, ci, _ = machine
-    script(bin / "python3", "exit 1")
+    script(bin / program, body)
     refused = ci(FAKE_UID="1000")
-    assert refused.returncode == 1 and "python3-venv" in refused.stderr
+    assert refused.returncode == 1 and package in refused.stderr
 
 
 def test_ci_is_an_executable_script():
