@@ -281,6 +281,7 @@ def browser_finding() -> Finding:
     found = find_chromium()
     if found:
         return Finding("Chromium (for tests only)", found)
-    mend = {"Linux": "sudo apt-get install chromium libatomic1", "Darwin": "brew install --cask chromium"}
+    mend = {"Linux": "sudo apt-get install chromium libatomic1",
+            "Darwin": "brew install --cask chromium"}
     return Finding("Chromium (for tests only)", "not found; lessons do not need it", NOTE,
                    mend.get(platform.system(), "install Chromium and set TUTORLIB_CHROMIUM"))

@@ -83,7 +83,7 @@ def machine(tmp_path, clone):
     for name in ("bash", "dirname", "env", "touch", "chmod", "cat"):
         (bin / name).parent.mkdir(exist_ok=True)
         (bin / name).symlink_to(shutil.which(name))
-    for name in ("git", "chromium", "python3"):
+    for name in ("chromium", "python3"):
         script(bin / name, "exit 0")
     script(bin / "uname", "echo Linux")
     script(bin / "ldconfig", "echo libatomic.so.1")
