@@ -60,7 +60,7 @@ def test_a_librarys_not_implemented_error_is_an_error_of_the_learner(exercise):
     (lambda x: right(x)[:, None], "shape", "got shape (3, 1)"),
     (lambda x: right(x).long(), "dtype", "got integer (int64)"),
     (lambda x: right(x).to(torch.complex64), "dtype", "got complex"),
-    (lambda x: right(x) + 1, "hand example", "at index (0,) (entry number 1)"),
+    (lambda x: right(x) + 1, "hand example", "at index 0 (entry number 1)"),
     (lambda x: right(x).abs(), "property", "odd function"),
     (lambda x: right(x) + (len(x) > 3) * x.new_tensor([0.0] * (len(x) - 1) + [1.0]) * x.sign(),
      "random instance", "entry number 4"),

@@ -166,12 +166,13 @@ def _violation(exercise: Exercise, law, answer, case: Case) -> str | None:
 def _in_words(exercise: Exercise, trial: _Trial) -> str:
     """Return the difference with the meaning of its first index."""
     found = trial.difference
-    if found.index is None or exercise.index_names is None:
-        place = f" at index {found.index}" if found.index else ""
-    else:
+    if not found.index:  # a single number, or not an array at all
+        return found.message
+    named = None
+    if exercise.index_names is not None:
         named = call(exercise.index_names, (trial.case, found.index), {}, 1.0).value
-        place = f" at index {found.index}" + (f" ({named})" if named else "")
-    return found.message + place
+    index = found.index if len(found.index) > 1 else found.index[0]
+    return f"{found.message} at index {index}" + (f" ({named})" if named else "")
 
 
 def _recognise(exercise: Exercise, trials: list[_Trial]) -> Mutant | None:
