@@ -25,7 +25,8 @@ def gridworld(grid, values: ArrayLike | None = None, policy: ArrayLike | None = 
 
     ``values`` is one number per state, ``policy`` [states, actions] in the order up, right, down,
     left; ``label`` names the values and their unit; ``limits`` fixes the colour scale. Walls are
-    hatched; S, G and X mark start, goal and pit. Raises InvalidArgumentError on wrong shapes.
+    hatched; S, G and X mark start, goal and pit; a terminal cell worth 0 stays white. Raises
+    InvalidArgumentError on wrong shapes.
 
     >>> from tutorlib.mdp import GridWorld
     >>> gridworld(GridWorld("S.G"), [0.5, 1, 0], title="Closer is worth more").alt
@@ -46,7 +47,7 @@ def gridworld_panels(panels: Sequence[Panel], *, title: str, label: str = "value
     if not panels:
         raise InvalidArgumentError("panels is empty; give at least one Panel(grid, ...)")
     views = [View(panel) for panel in panels]
-    shown = [view.values for view in views if view.values is not None]
+    shown = [view.coloured() for view in views if view.values is not None]
     layout = rows, columns, cell = _layout(views, bool(shown))
     with style():
         fig, axes = new_figure(rows, columns, title=title, layout="compressed", squeeze=False,
@@ -97,9 +98,9 @@ def _draw(ax, view: View, scale, cell: float) -> None:
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0)
     ax.set_title(view.panel.title, fontsize=13)
-    _write(ax, view, size=float(np.clip(cell * 15, 8, 15)))
+    _write(ax, view, size=float(np.clip(cell * 15, 10, 15)))
     if view.policy is not None:
-        _draw_arrows(ax, view, lift=0.08 if _has_numbers(view) else 0.0)
+        _draw_arrows(ax, view)
     if view.path is not None:
         rows, columns = zip(*view.path, strict=True)
         ax.plot(columns, rows, color="white", linewidth=5.5, marker="", linestyle="-")
@@ -110,12 +111,14 @@ def _draw_cells(ax, view: View, scale) -> None:
     """Colour the cells by value and hatch the walls."""
     from matplotlib.patches import Rectangle
 
+    empty = np.full((view.rows, view.cols), np.nan)
+    shown = empty if view.values is None else view.coloured()
     for row, column in np.ndindex(view.rows, view.cols):
         look = {"facecolor": "white", "edgecolor": "#8a8a8a", "linewidth": 0.8}
         if (row, column) not in view.state_at:
             look = {"facecolor": "#e4e4e4", "edgecolor": "#6b6b6b", "hatch": "////", "linewidth": 0}
-        elif view.values is not None:
-            look["facecolor"] = scale[0](scale[1](view.values[row, column]))
+        elif np.isfinite(shown[row, column]):
+            look["facecolor"] = scale[0](scale[1](shown[row, column]))
         ax.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, **look))
 
 
@@ -142,29 +145,32 @@ def _write(ax, view: View, size: float) -> None:
                     ha="right", va="top", fontsize=size * 0.68)
 
 
-def _draw_arrows(ax, view: View, lift: float) -> None:
+def _draw_arrows(ax, view: View) -> None:
     """Draw an arrow per action; its area grows with the probability."""
     from matplotlib.collections import PolyCollection
 
-    shapes = [arrow(column, row - lift, step, float(probability))
+    lift, size = (0.03, 0.28) if _has_numbers(view) else (0.0, 0.34)
+    shapes = [arrow(column, row - lift, step, float(probability), size)
               for state, (row, column) in enumerate(view.cells) if not view.terminal[state]
               for probability, step in zip(view.policy[state], MOVES, strict=True)
               if probability > _FEWEST]
     ax.add_collection(PolyCollection(shapes, facecolors=INK, linewidths=0, zorder=3))
 
 
-def arrow(x: float, y: float, step: tuple[int, int], probability: float) -> np.ndarray:
+def arrow(x: float, y: float, step: tuple[int, int], probability: float,
+          size: float = 0.34) -> np.ndarray:
     """Return the corners of an arrow at (x, y) whose area is proportional to the probability.
 
-    A certain action's arrow is centred; others start at the centre, to leave room for their rivals.
+    A certain action's arrow is ``size`` long and centred; others start at the centre, to leave
+    room for their rivals.
 
     >>> [round(float(part), 2) for part in arrow(0, 0, (0, 1), 0.25)[3]]  # the tip, to the right
     [0.22, 0.0]
     """
-    scale = np.sqrt(min(probability, 1.0))
-    start = -0.17 if probability > 0.98 else 0.05
-    along = start + np.array([0, 0.5, 0.5, 1, 0.5, 0.5, 0]) * 0.34 * scale
-    across = np.array([-0.35, -0.35, -1, 0, 1, 0.35, 0.35]) * 0.13 * scale
+    scale = size * np.sqrt(min(probability, 1.0))
+    start = -size / 2 if probability > 0.98 else 0.05
+    along = start + np.array([0, 0.5, 0.5, 1, 0.5, 0.5, 0]) * scale
+    across = np.array([-0.35, -0.35, -1, 0, 1, 0.35, 0.35]) * 0.38 * scale
     forward = np.array([step[1], step[0]])  # rows grow downwards, as the y axis does here
     sideways = np.array([forward[1], -forward[0]])
     return np.array([x, y]) + np.outer(along, forward) + np.outer(across, sideways)

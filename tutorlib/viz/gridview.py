@@ -16,7 +16,7 @@ from tutorlib.errors import InvalidArgumentError
 from tutorlib.viz.arrays import as_array, count, listing, number
 
 MOVES = ((-1, 0), (0, 1), (1, 0), (0, -1))  # up, right, down, left: the order of actions
-_NAMES = ("up", "right", "down", "left")
+NAMES = ("up", "right", "down", "left")
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,17 @@ class View:
             self.policy = as_array(panel.policy, "policy", (n_states, len(MOVES)))
             _check_policy(self.policy)
         self.path = None if panel.path is None else self._path_cells(panel.path)
+
+    def coloured(self) -> np.ndarray:
+        """Return the values that the heat map colours, NaN elsewhere.
+
+        A terminal cell worth 0 stays white: nothing follows there, and it would stretch the scale.
+        """
+        shown = self.values.copy()
+        for state, cell in enumerate(self.cells):
+            if self.terminal[state] and shown[cell] == 0:
+                shown[cell] = np.nan
+        return shown
 
     def _path_cells(self, path: Sequence[int]) -> list[tuple[int, int]]:
         """Return the cells of a trajectory."""
@@ -171,7 +182,7 @@ def _policy_words(view: View) -> str:
         end = f"get stuck at {last} after {count(steps - 1, 'step')}"
     else:
         end = f"go round in a circle, back to {last} after {count(steps, 'step')}"
-    first = _NAMES[int(view.policy[int(view.start.argmax())].argmax())]
+    first = NAMES[int(view.policy[int(view.start.argmax())].argmax())]
     return f"From {walk[0]} the likeliest arrows {end}, first {first}{where}."
 
 

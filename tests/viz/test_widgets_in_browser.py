@@ -1,0 +1,231 @@
+"""The widgets' own code in a real Chromium, on a bare page that answers from Python.
+
+No Jupyter here: a stand-in for the widget model sends changes to the Python widget and brings its
+answers back. ``tests/browser`` drives the whole of JupyterLab.
+"""
+
+import json
+import shutil
+
+import pytest
+
+from tutorlib.mdp import GridWorld
+from tutorlib.viz import GridPainter, PredictionWidget, QuizWidget, Slider, explorer, lines
+
+CHROMIUM = next((p for p in map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))
+                 if p), None)
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+         "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+MOUNT = """async ([source, style, state]) => {
+  const listeners = {};
+  const changed = {};
+  const model = {
+    get: (name) => state[name],
+    set: (name, value) => { state[name] = value; changed[name] = value; fire(name); },
+    on: (names, act) => names.split(" ").forEach((n) => (listeners[n] ??= new Set()).add(act)),
+    off: (names, act) => names.split(" ").forEach((n) => listeners[n].delete(act)),
+    save_changes: async () => {
+      const sent = JSON.stringify(changed);
+      Object.keys(changed).forEach((name) => delete changed[name]);
+      const answer = JSON.parse(await window.python(sent));
+      for (const [name, value] of Object.entries(answer)) {
+        if (JSON.stringify(state[name]) === JSON.stringify(value)) continue;
+        state[name] = value;
+        fire(name);
+      }
+    },
+  };
+  const fire = (name) => (listeners[`change:${name}`] ?? []).forEach((act) => act());
+  document.head.append(Object.assign(document.createElement("style"), { textContent: style }));
+  const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
+  window.close_widget = (await import(url)).default.render({ model, el: document.body });
+}"""
+
+pytestmark = [pytest.mark.browser,
+              pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium")]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def mount(browser):
+    """Return a function that shows a widget and returns its page."""
+    page, errors = browser.new_page(viewport={"width": 900, "height": 700}), []
+    page.set_default_timeout(10_000)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+
+    def show(widget):
+        names = [name for name in widget.traits(sync=True) if not name.startswith("_")
+                 and name not in ("layout", "tabbable", "tooltip", "comm", "keys")]
+
+        def python(sent):
+            widget.set_state(json.loads(sent))
+            return json.dumps({name: getattr(widget, name) for name in names})
+
+        page.expose_function("python", python)
+        page.set_content("<!doctype html><html><body></body></html>")
+        state = {name: getattr(widget, name) for name in names}
+        page.evaluate(MOUNT, [str(widget._esm), str(widget._css), state])
+        return page
+
+    yield show
+    page.close()
+    assert errors == []
+
+
+@pytest.fixture
+def painter():
+    return GridPainter(GridWorld("...G\n.#.X\nS..."), discount=0.9)
+
+
+def wait_until(page, holds):
+    """Let the page's messages arrive until ``holds()`` is true."""
+    for _ in range(100):
+        if holds():
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError("the page did not bring this about in five seconds")
+
+
+def label(page, row, column):
+    return page.get_by_test_id(f"cell-{row}-{column}").get_attribute("aria-label")
+
+
+def test_keyboard_moves_a_visible_focus_and_paints(mount, painter):
+    page = mount(painter)
+    page.keyboard.press("Tab")  # the one tab stop of the map: the start cell
+    focused = page.locator(":focus")
+    assert focused.get_attribute("data-testid") == "cell-2-0"
+    assert focused.locator(".ring").is_visible()
+    for key in ("ArrowRight", "ArrowRight", "ArrowUp", "-", "-", "Space"):
+        page.keyboard.press(key)
+    cell = painter.world.state_of(1, 2)
+    wait_until(page, lambda: painter.cell_rewards[cell] == 0.8)
+    page.keyboard.press("Delete")
+    wait_until(page, lambda: painter.cell_rewards[cell] == 0)
+    assert label(page, 1, 2).startswith("row 1, column 2, reward 0.00, value")
+    assert label(page, 1, 1) == "row 1, column 1, wall"
+
+
+def test_a_wall_is_not_painted_and_the_border_holds(mount, painter):
+    page = mount(painter)
+    before = list(painter.cell_rewards)
+    page.get_by_test_id("cell-1-1").click()
+    assert page.locator(":focus").get_attribute("data-testid") == "cell-1-1"
+    for key in ("ArrowLeft", "ArrowLeft", "ArrowLeft"):
+        page.keyboard.press(key)
+    assert page.locator(":focus").get_attribute("data-testid") == "cell-1-0"
+    page.wait_for_timeout(200)
+    assert painter.cell_rewards == before
+
+
+def test_dragging_paints_each_cell_and_reset_takes_it_back(mount, painter):
+    page = mount(painter)
+    start = painter.answer
+    first, last = (page.get_by_test_id(f"cell-2-{column}").bounding_box() for column in (1, 3))
+    page.mouse.move(first["x"] + 20, first["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(last["x"] + 20, last["y"] + 20, steps=9)
+    page.mouse.up()
+    page.mouse.move(last["x"] + 20, last["y"] - 120)  # no longer painting
+    painted = [painter.world.state_of(2, column) for column in (1, 2, 3)]
+    wait_until(page, lambda: all(painter.cell_rewards[state] == 1 for state in painted))
+    assert sum(reward == 1 for reward in painter.cell_rewards) == 4  # and the goal
+    wait_until(page, lambda: page.get_by_test_id("painter-status").inner_text()
+               == painter.status())
+    page.get_by_test_id("painter-reset").click()
+    wait_until(page, lambda: painter.answer == start)
+
+
+def test_sliders_are_named_say_their_units_and_plan_anew(mount, painter):
+    page = mount(painter)
+    for name in ("Reward to paint (brush)", "Discount γ", "Temperature λ"):
+        assert page.get_by_role("slider", name=name).count() == 1
+    slip = page.get_by_role("slider", name="Slip probability")
+    slip.press("ArrowRight")
+    slip.press("ArrowRight")
+    wait_until(page, lambda: painter.slip == 0.1)
+    assert slip.get_attribute("aria-valuetext") == "10 %"
+    wait_until(page, lambda: page.get_by_role("status").inner_text() == painter.status())
+
+
+def test_a_refusal_is_said_on_the_page(mount, painter):
+    page = mount(painter)
+    problem = page.get_by_role("alert")
+    slider = page.get_by_role("slider", name="Discount γ")
+    slider.evaluate("input => { input.max = 2; }")  # as if the page were out of step
+    slider.press("End")
+    wait_until(page, lambda: "discount is 2" in problem.inner_text())
+    assert painter.discount == 0.9
+    page.get_by_role("slider", name="Temperature λ").press("ArrowRight")
+    wait_until(page, lambda: problem.inner_text() == "")
+
+
+def test_the_explorer_shows_the_new_picture_and_errors_as_text(mount):
+    def line(height):
+        if height == 3:
+            raise ValueError("too high <img src=x>")
+        return lines({"y": [0, height]}, title=f"Height {height}", xlabel="x", ylabel="y")
+
+    page = mount(explorer(line, {"height": Slider(0, 3, 1, label="Height (m)")}))
+    slider = page.get_by_role("slider", name="Height (m)")
+    picture = page.get_by_test_id("explorer-picture")
+    assert picture.get_attribute("alt").startswith("Height 1.")
+    slider.press("ArrowRight")
+    wait_until(page, lambda: picture.get_attribute("alt").startswith("Height 2."))
+    assert picture.evaluate("image => image.complete && image.naturalWidth > 0")
+    slider.press("End")
+    wait_until(page, lambda: "too high <img src=x>"
+               in page.get_by_test_id("explorer-problem").inner_text())
+    assert not picture.is_visible()
+    slider.press("Home")
+    wait_until(page, lambda: picture.is_visible())
+
+
+def test_the_quiz_by_keyboard(mount):
+    told = []
+    quiz = QuizWidget([{"prompt": "Is `a` < b?", "options": ["<b>no</b>", "yes"], "answer": 1,
+                        "explanations": ["Look again.", "It is."]}],
+                      on_answer=lambda *answer: told.append(answer))
+    page = mount(quiz)
+    assert page.get_by_role("group", name="1. Is a < b?").count() == 1
+    button = page.get_by_role("button", name="Answer")
+    assert button.is_disabled()
+    page.get_by_role("radio", name="<b>no</b>").focus()
+    page.keyboard.press("Space")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    wait_until(page, lambda: told == [(0, 0, False)])
+    feedback = page.get_by_test_id("feedback-0")
+    assert "✗ Not this one." in feedback.inner_text() and "Look again." in feedback.inner_text()
+    page.get_by_role("radio", name="yes").check()
+    page.get_by_role("button", name="Answer again").click()
+    wait_until(page, lambda: told[1:] == [(0, 1, True)])
+    assert "✓ Right." in feedback.inner_text()
+    assert page.get_by_test_id("quiz-score").inner_text() == "1 of 1 right."
+
+
+def test_a_prediction_is_kept_at_once(mount):
+    prediction = PredictionWidget("Up or down?", ["up", "down"], chosen="up")
+    page = mount(prediction)
+    assert page.get_by_role("radio", name="up").is_checked()
+    page.get_by_role("radio", name="down").check()
+    wait_until(page, lambda: prediction.chosen == "down")
+    assert page.get_by_test_id("prediction-saved").inner_text().startswith("Kept: down.")
+
+
+def test_a_closed_view_no_longer_listens(mount, painter):
+    page = mount(painter)
+    page.evaluate("() => window.close_widget()")
+    page.evaluate("() => document.querySelector('[data-testid=painter-status]').textContent = '-'")
+    page.get_by_role("slider", name="Temperature λ").press("ArrowRight")
+    wait_until(page, lambda: painter.temperature == 0.05)
+    assert page.get_by_test_id("painter-status").inner_text() == "-"
