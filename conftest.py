@@ -24,7 +24,7 @@ hypothesis.settings.load_profile("course")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Close the network for this process (in each worker, when there are several)."""
+    """Close the network for this process."""
     close_network()
 
 
