@@ -19,6 +19,7 @@ setup:  ## make .venv and install the course (PYTHON=..., TORCH_INDEX_URL=... if
 	@test -n "$(BOOT)" || { echo "No Python found. Install Python 3.11, 3.12 or 3.13 from python.org." >&2; exit 1; }
 	@"$(BOOT)" scripts/setup_env.py
 
+# One after another: on two cores side by side was no quicker, and lessons are timed.
 test: setup  ## install if needed and run all tests (TESTS=tests/mdp: only those)
 	$(PY) -m pytest $(TESTS)
 
