@@ -3,6 +3,7 @@
 from tutorlib.mdp.env import MDPEnv
 from tutorlib.mdp.gridworld import GridWorld
 from tutorlib.mdp.planning import (
+    FinitePlan,
     Plan,
     bellman_backup,
     expected_next_values,
@@ -32,10 +33,32 @@ from tutorlib.mdp.soft import (
 from tutorlib.mdp.tabular import TabularMDP
 
 __all__ = [
-    "GridWorld", "MDPEnv", "Plan", "SoftPlan", "TabularMDP", "Trajectories", "bellman_backup",
-    "expected_next_values", "finite_horizon_plan", "gibbs_policy", "greedy_policy",
-    "next_distribution", "occupancy_measure", "policy_evaluation", "policy_iteration", "q_values",
-    "return_of", "sample_trajectories", "soft_backup", "soft_backward", "soft_maximum",
-    "soft_policy_evaluation", "soft_policy_iteration", "soft_value_iteration",
-    "state_distributions", "uniform_policy", "value_iteration",
+    "FinitePlan",
+    "GridWorld",
+    "MDPEnv",
+    "Plan",
+    "SoftPlan",
+    "TabularMDP",
+    "Trajectories",
+    "bellman_backup",
+    "expected_next_values",
+    "finite_horizon_plan",
+    "gibbs_policy",
+    "greedy_policy",
+    "next_distribution",
+    "occupancy_measure",
+    "policy_evaluation",
+    "policy_iteration",
+    "q_values",
+    "return_of",
+    "sample_trajectories",
+    "soft_backup",
+    "soft_backward",
+    "soft_maximum",
+    "soft_policy_evaluation",
+    "soft_policy_iteration",
+    "soft_value_iteration",
+    "state_distributions",
+    "uniform_policy",
+    "value_iteration",
 ]

@@ -1,4 +1,4 @@
-"""What a decision process, a policy or a parameter must satisfy, with errors that name the place."""
+"""What a decision process, a policy or a parameter must satisfy; errors name the place."""
 
 from __future__ import annotations
 
@@ -166,8 +166,8 @@ def check_terminal(mdp) -> None:
         )
     if index := first_bad(mdp.terminal[:, None] & (mdp.reward != 0)):
         raise InvalidMDPError(
-            f"terminal {_place(mdp, index)} pays reward {float(mdp.reward[index]):.6g}; expected 0: "
-            "pay it on arrival, in the reward of the actions that lead there"
+            f"terminal {_place(mdp, index)} pays reward {float(mdp.reward[index]):.6g}; expected "
+            "0: pay it on arrival, in the reward of the actions that lead there"
         )
 
 
@@ -180,10 +180,13 @@ def check_values(mdp, values: Tensor) -> None:
         )
 
 
-def check_policy(mdp, policy: Tensor, name: str = "policy", horizon: int | None = None) -> None:
-    """Raise InvalidArgumentError unless every row of ``policy`` is a distribution over actions.
+def check_policy(
+    mdp, policy: Tensor, name: str = "policy", horizon: int | None = None
+) -> Tensor:
+    """Return ``policy`` in the process's precision, if its rows are distributions over actions.
 
-    With ``horizon`` the policy may also be one table per time step, [horizon, states, actions].
+    With ``horizon`` it may also be one table per time step, [horizon, states, actions]. Raises
+    InvalidArgumentError otherwise.
     """
     table = (mdp.n_states, mdp.n_actions)
     allowed = [table] if horizon is None else [table, (horizon, *table)]
@@ -201,6 +204,31 @@ def check_policy(mdp, policy: Tensor, name: str = "policy", horizon: int | None 
             f"{name} in {_place(mdp, index[-1:])}{when} is {row}, sum {float(sums[index]):.9g}; "
             "expected probabilities of the actions that sum to 1"
         )
+    return policy.to(mdp.dtype)
+
+
+def check_prior(prior: Tensor | None, q: Tensor) -> None:
+    """Raise InvalidArgumentError unless ``prior`` is None or has a distribution for each row."""
+    if prior is None:
+        return
+    if prior.shape[-1:] != q.shape[-1:] or prior.ndim > q.ndim:
+        raise InvalidArgumentError(
+            f"prior has shape {tuple(prior.shape)}; expected that of q, {tuple(q.shape)}"
+        )
+    wrong = (prior < 0).any(-1) | ~((prior.sum(-1) - 1).abs() <= simplex_tolerance(prior.dtype))
+    if bool(wrong.any()):
+        raise InvalidArgumentError(
+            f"{int(wrong.sum())} rows of prior are no distributions; expected probabilities of the "
+            "actions that sum to 1"
+        )
+
+
+def check_stopping(tolerance: float, max_iterations: int) -> None:
+    """Raise InvalidArgumentError unless an iteration has a tolerance and a limit."""
+    if not (tolerance >= 0 and math.isfinite(tolerance)):
+        raise InvalidArgumentError(f"tolerance is {tolerance!r}; expected a number >= 0")
+    if not (isinstance(max_iterations, int) and max_iterations >= 1):
+        raise InvalidArgumentError(f"max_iterations is {max_iterations!r}; expected at least 1")
 
 
 def check_temperature(temperature: float) -> None:

@@ -34,8 +34,8 @@ def branches_of_dense(dense: Tensor) -> tuple[Tensor, Tensor]:
     """Return (successors, probabilities) of a dense [states, actions, states] matrix."""
     if dense.ndim != 3 or dense.shape[0] != dense.shape[2]:
         raise InvalidMDPError(
-            f"transition_matrix has shape {tuple(dense.shape)}; expected (states, actions, states), "
-            "T[s, a, s'] = P(s' | s, a)"
+            f"transition_matrix has shape {tuple(dense.shape)}; expected (states, actions, "
+            "states), T[s, a, s'] = P(s' | s, a)"
         )
     possible = dense != 0  # NaN and negative entries stay, for validation to name them
     branches = max(1, int(possible.sum(-1).max())) if dense.numel() else 1

@@ -10,52 +10,70 @@ from tutorlib.mdp.tabular import TabularMDP
 
 
 class MDPEnv(gymnasium.Env):
-    """Step through a ``TabularMDP``: observations are state indices, actions action indices.
+    """Step through a ``TabularMDP``: observations are state indices, actions are action indices.
 
-    The reward of a step is the expected r(s, a). An episode terminates on entering a terminal
-    state and is truncated after ``max_steps`` (default: the process's horizon) decisions.
+    The reward of a step is the expected r(s, a): the table holds no other. An episode terminates on
+    entering a terminal state, and is truncated after ``max_steps`` decisions (default: the horizon
+    of the process; None for no limit). Randomness comes from ``reset(seed=...)``, as everywhere in
+    Gymnasium.
 
-    >>> env = MDPEnv(TabularMDP.from_dense([[[0.0, 1.0]], [[0.0, 1.0]]], [[1.0], [0.0]]))
-    >>> env.observation_space.n, env.action_space.n
-    (np.int64(2), np.int64(1))
+    Raises InvalidArgumentError for an unknown action, or for ``step`` while no episode runs.
+
+    >>> env = MDPEnv(TabularMDP.from_dense([[[0.0, 1.0]], [[0.0, 1.0]]], [[1.0], [0.0]], [1, 0]))
+    >>> env.reset(seed=0), env.step(0)
+    ((0, {}), (1, 1.0, False, False, {}))
     """
 
     metadata = {"render_modes": []}  # noqa: RUF012 (Gymnasium's own attribute)
 
     def __init__(self, mdp: TabularMDP, max_steps: int | None = None):
-        """Prepare sampling tables on the CPU."""
-        self.mdp, self.max_steps = mdp, max_steps if max_steps is not None else mdp.horizon
+        """Prepare the tables to draw from, on the CPU."""
+        self.mdp = mdp
+        self.max_steps = mdp.horizon if max_steps is None else max_steps
+        if self.max_steps is not None and self.max_steps < 1:
+            raise InvalidArgumentError(f"max_steps is {max_steps!r}; expected at least 1, or None")
         self.observation_space = gymnasium.spaces.Discrete(mdp.n_states)
         self.action_space = gymnasium.spaces.Discrete(mdp.n_actions)
-        self._cumulative = mdp.probabilities.cpu().double().numpy().cumsum(-1)
         self._successors = mdp.successors.cpu().numpy()
-        self._reward = mdp.reward.cpu().double().numpy()
-        self._start = mdp.initial_state_dist.cpu().double().numpy().cumsum()
+        self._cumulative = _cumulative(mdp.probabilities)
+        self._start = _cumulative(mdp.initial_state_dist)
+        self._reward = mdp.reward.detach().cpu().double().numpy()
         self._terminal = mdp.terminal.cpu().numpy()
-        self._state, self._steps = None, 0
+        self._state: int | None = None  # None while no episode runs
+        self._steps = 0
 
-    def reset(self, *, seed: int | None = None, options: dict | None = None):
-        """Draw an initial state."""
+    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[int, dict]:
+        """Begin an episode in a state drawn from the initial distribution."""
         super().reset(seed=seed)
-        self._state, self._steps = _draw(self._start, self.np_random.random()), 0
+        self._state, self._steps = self._draw(self._start), 0
         return self._state, {}
 
-    def step(self, action):
-        """Draw the next state of ``action``."""
+    def step(self, action: int) -> tuple[int, float, bool, bool, dict]:
+        """Return (next state, r(s, a), terminated, truncated, {}) after one decision."""
         if self._state is None:
-            raise InvalidArgumentError("call reset() before step()")
+            raise InvalidArgumentError("no episode is running; call reset() before step()")
         if not self.action_space.contains(action):
-            raise InvalidArgumentError(f"there is no action {action!r}; they run from 0 to "
-                                       f"{self.action_space.n - 1}")
-        reward = float(self._reward[self._state, action])
-        branch = _draw(self._cumulative[self._state, action], self.np_random.random())
-        self._state, self._steps = int(self._successors[self._state, action, branch]), self._steps + 1
-        terminated = bool(self._terminal[self._state])
-        truncated = self.max_steps is not None and self._steps >= self.max_steps and not terminated
-        return self._state, reward, terminated, truncated, {}
+            raise InvalidArgumentError(
+                f"there is no action {action!r}; actions are 0 to {self.mdp.n_actions - 1}"
+            )
+        here = self._state, int(action)
+        following = int(self._successors[here][self._draw(self._cumulative[here])])
+        self._steps += 1
+        terminated = bool(self._terminal[following])
+        truncated = not terminated and self._steps == self.max_steps
+        self._state = None if terminated or truncated else following
+        return following, float(self._reward[here]), terminated, truncated, {}
+
+    def _draw(self, cumulative: np.ndarray) -> int:
+        """Return an index with the probabilities that ``cumulative`` adds up."""
+        return int(np.searchsorted(cumulative, self.np_random.random(), side="right"))
 
 
-def _draw(cumulative: np.ndarray, uniform: float) -> int:
-    """Return the index at which a uniform number falls; rounding cannot lead past the end."""
-    last = int(np.searchsorted(cumulative, cumulative[-1], side="left"))
-    return min(int(np.searchsorted(cumulative, uniform, side="right")), last)
+def _cumulative(probabilities) -> np.ndarray:
+    """Return running sums along the last axis that reach 1 at the last possible outcome.
+
+    Divided by their total, every sum from there on is exactly 1: a draw below 1 cannot fall on
+    padding, whatever the rounding.
+    """
+    sums = probabilities.detach().cpu().double().numpy().cumsum(-1)
+    return sums / sums[..., -1:]

@@ -28,7 +28,7 @@ MOVES = {"up": (-1, 0), "right": (0, 1), "down": (1, 0), "left": (0, -1)}
 class GridWorld:
     """A gridworld read from a drawn map; ``.mdp`` is its TabularMDP.
 
-    Characters: ``.`` free, ``#`` wall, ``S`` start, ``G`` goal and ``X`` pit (both end the episode).
+    Characters: ``.`` free, ``#`` wall, ``S`` start, ``G`` goal, ``X`` pit (both end the episode).
     Common indentation and empty first and last lines are ignored. Several ``S`` share the start
     uniformly; without any, episodes start uniformly in the free cells that do not end them.
 
@@ -36,8 +36,8 @@ class GridWorld:
     of the two perpendicular ones with ``slip / 2``; a move into a wall or off the map stays put.
 
     The reward is paid on arrival: r(s, a) = sum_s' P(s' | s, a) R(s'), where R(cell) is
-    ``cell_rewards[(row, col)]`` if given, else ``rewards[character]``, else ``step_reward``. Staying
-    put arrives in one's own cell. (The 4x3 world of Russell and Norvig, chapter 17, is such a map.)
+    ``cell_rewards[(row, col)]`` if given, else ``rewards[character]``, else ``step_reward``; unless
+    told otherwise a goal pays 1 and a pit -1. Staying put arrives in one's own cell.
 
     Treat instances as read-only. ``cell_rewards`` holds R, one number per state. Raises
     InvalidMapError for a map it cannot read, InvalidArgumentError for other settings.
@@ -128,9 +128,7 @@ class GridWorld:
             raise InvalidArgumentError(f"cell ({row}, {col}) is a wall; only free cells are states")
         return state
 
-    def with_rewards(
-        self, cell_rewards: Tensor | Mapping[tuple[int, int], float]
-    ) -> GridWorld:
+    def with_rewards(self, cell_rewards: Tensor | Mapping[tuple[int, int], float]) -> GridWorld:
         """Return the same map with other arrival rewards R(s').
 
         ``cell_rewards`` is one number per state, a [rows, cols] tensor (its values on walls are
@@ -159,8 +157,8 @@ class GridWorld:
         if rewards.shape == (len(self.cells),):
             return rewards
         raise InvalidArgumentError(
-            f"cell_rewards has shape {tuple(rewards.shape)}; expected {(len(self.cells),)}, one per "
-            f"state, or {(self.rows, self.cols)}, one per cell of the map"
+            f"cell_rewards has shape {tuple(rewards.shape)}; expected {(len(self.cells),)}, one "
+            f"per state, or {(self.rows, self.cols)}, one per cell of the map"
         )
 
     def to_grid(self, values: Float[Tensor, "*batch states"]) -> Float[Tensor, "*batch rows cols"]:
@@ -251,7 +249,8 @@ def _initial(starts: Tensor, terminal: Tensor) -> Tensor:
     chosen = starts if bool(starts.any()) else ~terminal
     if not bool(chosen.any()):
         raise InvalidMapError(
-            "the map has no cell to start in: every free cell is a goal or a pit; draw an 'S' or '.'"
+            "the map has no cell to start in: every free cell is a goal or a pit; draw an 'S' or "
+            "a '.'"
         )
     weights = chosen.double()
     return weights / weights.sum()

@@ -54,7 +54,7 @@ def _bicgstab(step: Operator, rhs: Tensor) -> Tensor:
     """Return an approximate solution of x - step(x) = rhs, starting from zero."""
     solution = torch.zeros_like(rhs)
     residual, direction, shadow = rhs.clone(), rhs.clone(), rhs
-    goal = 1e-10 * float(rhs.norm())
+    goal = max(1e-10, 8 * torch.finfo(rhs.dtype).eps) * float(rhs.norm())
     rho = shadow @ residual
     for _ in range(STEPS):
         image = direction - step(direction)

@@ -1,8 +1,9 @@
 """A finite Markov decision process whose transitions are held sparsely.
 
-For each (state, action) pair only the possible next states are stored, padded to a common number of
-branches. Memory and the cost of one backup are therefore O(states * actions * branches): a gridworld
-of 100,000 cells has 3 branches, not 100,000. The dense ``transition_matrix`` is made on request.
+For each (state, action) pair only the possible next states are stored, padded to a common number
+of branches. Memory and the cost of one backup are therefore O(states * actions * branches): a
+gridworld of 100,000 cells has 3 branches, not 100,000. The dense ``transition_matrix`` is made on
+request.
 
 In memory the branch axis comes first, so that one backup reads two long contiguous arrays; the
 public tensors are views with the axes in reading order.
@@ -66,8 +67,9 @@ class TabularMDP:
             ("action_names", "a", self.n_actions),
         ):
             names = getattr(self, field)
-            default = names is None
-            self._set(field, tuple(f"{letter}{i}" for i in range(count)) if default else tuple(names))
+            if names is None:
+                names = (f"{letter}{i}" for i in range(count))
+            self._set(field, tuple(names))
         checks.check_names(self)
         for check in (
             checks.check_transitions,
@@ -155,7 +157,8 @@ class TabularMDP:
             name: getattr(self, name).to(device=device, dtype=dtype)
             for name in ("probabilities", "reward", "initial_state_dist")
         }
-        moved |= {name: getattr(self, name).to(device=device) for name in ("successors", "terminal")}
+        moved["successors"] = self.successors.to(device=device)
+        moved["terminal"] = self.terminal.to(device=device)
         return self.replace(**moved)
 
     @classmethod
@@ -173,7 +176,7 @@ class TabularMDP:
         """Build the process from a dense T[s, a, s'], as tensors, arrays or nested lists.
 
         ``reward`` has shape "states" (R(s), paid for acting in s), "states actions" (r(s, a)), or
-        "states actions next_states" (R(s, a, s'), averaged: r(s, a) = sum_s' T[s, a, s'] R(s, a, s')).
+        "states actions next_states" (r(s, a) = sum_s' T[s, a, s'] R(s, a, s')).
         ``initial_state_dist=None`` starts uniformly in the states that are not terminal.
         Floating tensors keep dtype and device; everything else becomes float64.
 
@@ -214,7 +217,7 @@ class TabularMDP:
     ) -> TabularMDP:
         """Load the transition table ``env.unwrapped.P`` of a Gymnasium toy-text environment.
 
-        ``P[s][a]`` lists ``(probability, next_state, reward, terminated)``. Gymnasium's table has no
+        ``P[s][a]`` lists ``(probability, next_state, reward, terminated)``. The table has no
         discount: it is an argument here. A time limit is a truncation, not part of the process:
         pass ``horizon`` to have one. A state that ends the episode whenever it is entered becomes
         terminal (its own row is replaced by staying, reward 0); if the same state is also entered
