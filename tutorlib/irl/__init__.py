@@ -1,0 +1,45 @@
+"""Inverse reinforcement learning: rewards from behaviour, by maximum entropy."""
+
+from tutorlib.irl.causal import (
+    CausalSolution,
+    backward_pass,
+    causal_loss,
+    causal_loss_by_recursion,
+    forward_pass,
+    solve_causal,
+)
+from tutorlib.irl.demonstrations import (
+    check_demonstrations,
+    demonstrations_from_lists,
+    expert_occupancy,
+    expert_visits,
+)
+from tutorlib.irl.fitting import FitResult, FitSettings, fit_reward
+from tutorlib.irl.maxent import (
+    MaxEntSolution,
+    maxent_loss,
+    maxent_values,
+    one_step_gamble,
+    solve_maxent,
+    trajectory_distribution,
+)
+from tutorlib.irl.paths import (
+    Paths,
+    enumerate_paths,
+    path_probabilities,
+    path_returns,
+    path_visits,
+)
+from tutorlib.irl.rewards import LinearReward, NeuralReward, TabularReward, pay
+from tutorlib.irl.transfer import Transfer, evaluate_transfer, evaluate_transfers
+from tutorlib.irl.union import disjoint_union, join_visits, split_states
+
+__all__ = [
+    "CausalSolution", "FitResult", "FitSettings", "LinearReward", "MaxEntSolution", "NeuralReward",
+    "Paths", "TabularReward", "Transfer", "backward_pass", "causal_loss",
+    "causal_loss_by_recursion", "check_demonstrations", "demonstrations_from_lists",
+    "disjoint_union", "enumerate_paths", "evaluate_transfer", "evaluate_transfers",
+    "expert_occupancy", "expert_visits", "fit_reward", "forward_pass", "join_visits",
+    "maxent_loss", "maxent_values", "one_step_gamble", "path_probabilities", "path_returns",
+    "path_visits", "pay", "solve_causal", "solve_maxent", "split_states", "trajectory_distribution",
+]

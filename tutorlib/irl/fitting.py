@@ -1,0 +1,135 @@
+"""Learn a reward from demonstrations by causal maximum-entropy IRL.
+
+Each gradient step plans softly for the present reward, counts where that plan goes, and moves the
+reward's parameters along the gap between those visits and the demonstrator's. It stops when the
+visits agree, or when the gradient is gone (what is left of the gap then lies outside of what the
+model can express), or after a number of steps; the result says which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from tutorlib.errors import InvalidArgumentError
+from tutorlib.irl.causal import CausalSolution, gap_loss, solve_causal
+from tutorlib.irl.demonstrations import Episode, expert_occupancy
+from tutorlib.irl.layout import check_reward
+from tutorlib.mdp import TabularMDP, Trajectories
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """How a reward is fitted."""
+
+    temperature: float = 1.0  # lambda of the soft-optimal policy that the demonstrator is taken for
+    horizon: int | None = None  # decisions per episode; None: the process's own
+    steps: int = 500  # most gradient steps
+    learning_rate: float = 0.1  # of Adam or sgd; L-BFGS searches along its line from 1
+    optimizer: str = "adam"  # "adam", "sgd" (plain gradient descent) or "lbfgs"
+    l2: float = 0.0  # weight of half the squared parameters, added to the loss
+    occupancy_tolerance: float = 1e-3  # stop when no visit differs by more than this
+    gradient_tolerance: float = 1e-5  # or when no parameter's gradient is larger than this
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """A learned reward, the plan it induces, and how it was reached."""
+
+    reward: Float[Tensor, "*batch states actions"]
+    solution: CausalSolution
+    expert_occupancy: Float[Tensor, "*batch states actions"]
+    history: list[dict[str, float]]  # per step: step, loss (nats), occupancy_gap, gradient
+    stopped_by: str  # "occupancy", "gradient" or "steps"
+
+    @property
+    def converged(self) -> bool:
+        """Whether it stopped for a reason other than the number of steps."""
+        return self.stopped_by != "steps"
+
+
+def fit_reward(mdp: TabularMDP, model: nn.Module,
+               demonstrations: Trajectories | Sequence[Episode] | Tensor,
+               settings: FitSettings | None = None) -> FitResult:
+    """Train ``model`` in place until its soft-optimal policy visits what the demonstrator visits.
+
+    ``model(mdp)`` returns r(s, a), [*batch, states, actions]: see ``tutorlib.irl.rewards``.
+    ``demonstrations`` is whatever ``expert_occupancy`` takes. Convex for tabular and linear models.
+
+    Raises InvalidArgumentError for demonstrations that cannot have happened in ``mdp``, and when
+    the reward stops being finite.
+
+    >>> from tutorlib.irl.rewards import TabularReward
+    >>> mdp = TabularMDP.from_dense([[[1.0], [1.0]]], [[0.0, 0.0]], horizon=1)
+    >>> expert = torch.tensor([[0.75, 0.25]], dtype=torch.float64)
+    >>> fit_reward(mdp, TabularReward(mdp), expert).converged
+    True
+    """
+    settings = settings or FitSettings()
+    expert = expert_occupancy(mdp, demonstrations, settings.horizon)
+    optimizer = _optimizer(model, settings)
+    history, latest = [], {}
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        latest.update(_evaluate(mdp, model, expert, settings, latest.get("solution")))
+        latest["loss"].backward()
+        return latest["loss"]
+
+    for step in range(settings.steps + 1):
+        closure()
+        history.append(_record(step, model, latest, expert))
+        stopped_by = _verdict(history[-1], settings)
+        if stopped_by or step == settings.steps:
+            break
+        optimizer.step(closure if settings.optimizer == "lbfgs" else None)
+    return FitResult(latest["reward"].detach(), latest["solution"], expert, history,
+                     stopped_by or "steps")
+
+
+def _optimizer(model: nn.Module, settings: FitSettings) -> torch.optim.Optimizer:
+    """Return the optimizer that the settings name."""
+    parameters, rate = list(model.parameters()), settings.learning_rate
+    if settings.optimizer == "adam":
+        return torch.optim.Adam(parameters, lr=rate)
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(parameters, lr=rate)
+    if settings.optimizer == "lbfgs":
+        return torch.optim.LBFGS(parameters, max_iter=10, history_size=20,
+                                 tolerance_grad=0.0, line_search_fn="strong_wolfe")
+    raise InvalidArgumentError(
+        f"optimizer is {settings.optimizer!r}; expected 'adam', 'sgd' or 'lbfgs'"
+    )
+
+
+def _evaluate(mdp: TabularMDP, model: nn.Module, expert: Tensor, settings: FitSettings,
+              former: CausalSolution | None) -> dict:
+    """Return the model's reward, its solution, and the loss summed over any batch."""
+    reward = model(mdp)
+    check_reward(mdp, reward, "the model's reward")
+    endless = former is not None and former.policy.ndim == former.occupancy.ndim
+    solution = solve_causal(mdp, reward, settings.temperature, settings.horizon,
+                            start=former.values if endless else None)
+    loss = gap_loss(mdp, reward, expert, solution, settings.temperature).sum()
+    if settings.l2:
+        loss = loss + settings.l2 / 2 * sum((p**2).sum() for p in model.parameters())
+    return {"reward": reward, "solution": solution, "loss": loss}
+
+
+def _record(step: int, model: nn.Module, latest: dict, expert: Tensor) -> dict[str, float]:
+    """Return one line of the history."""
+    gap = (latest["solution"].occupancy - expert).abs().max()
+    gradient = max(float(p.grad.abs().max()) for p in model.parameters())
+    return {"step": step, "loss": float(latest["loss"].detach()), "occupancy_gap": float(gap),
+            "gradient": gradient}
+
+
+def _verdict(record: dict[str, float], settings: FitSettings) -> str | None:
+    """Return why to stop, or None to go on."""
+    if record["occupancy_gap"] <= settings.occupancy_tolerance and not settings.l2:
+        return "occupancy"
+    return "gradient" if record["gradient"] <= settings.gradient_tolerance else None
