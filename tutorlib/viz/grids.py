@@ -71,7 +71,7 @@ def _colour_bar(fig, axes, scale, label: str) -> None:
 
 def _layout(views: Sequence[View], bar: bool) -> tuple[int, int, float]:
     """Return rows and columns of panels, and the size of a cell in inches."""
-    columns = min(len(views), 3)
+    columns = 2 if len(views) == 4 else min(len(views), 3)  # four: a square leaves no gap
     rows = -(-len(views) // columns)
     wide, high = max(v.cols for v in views), max(v.rows for v in views)
     room = 9.2 - (1.6 if bar else 0.7)
