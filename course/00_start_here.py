@@ -89,7 +89,8 @@ def best_steps(world):
 
 
 # %% tags=["hide-input"]
-seen = best_steps(suspects["fine"])  # you were not meant to look in here
+# The robot's steps, and a question. (The lines below give something away: leave them folded.)
+seen = best_steps(suspects["fine"])
 display(gridworld(suspects["fine"], policy=seen, title="It goes a shortest way to G"))
 COUNTS = ("None of them", "Only one", "Two of them", "Three of them", "All four")
 predict("start_here.suspects", "How many of the four rewards make exactly these steps best?", COUNTS[1:])

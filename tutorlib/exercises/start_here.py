@@ -14,7 +14,7 @@ from tutorlib.grading import Case, Exercise, Mutant, Property, Question, Variant
 from tutorlib.grading.compare import as_tensor
 
 WORDS = ("blue", "clear", "falling")  # how "The sky is ..." may go on, in lesson and figure
-SCORES = ((2.0, 1.0, -1.0),)  # [1 prompt, 3 words], made up: no model stands behind them yet
+SCORES = ((2.0, 1.0, 0.0),)  # [1 prompt, 3 words], made up: no model stands behind them yet
 
 
 def softmax_with_temperature(
