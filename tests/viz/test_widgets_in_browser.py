@@ -29,7 +29,6 @@ MOUNT = """async ([source, style, state]) => {
       Object.keys(changed).forEach((name) => delete changed[name]);
       const answer = JSON.parse(await window.python(sent));
       for (const [name, value] of Object.entries(answer)) {
-        if (JSON.stringify(state[name]) === JSON.stringify(value)) continue;
         state[name] = value;
         fire(name);
       }
@@ -67,8 +66,11 @@ def mount(browser):
                  and name not in ("layout", "tabbable", "tooltip", "comm", "keys")]
 
         def python(sent):
+            """Apply what the page sent; return what that changed elsewhere, as ipywidgets does."""
+            known = {name: getattr(widget, name) for name in names} | json.loads(sent)
             widget.set_state(json.loads(sent))
-            return json.dumps({name: getattr(widget, name) for name in names})
+            return json.dumps({name: getattr(widget, name) for name in names
+                               if getattr(widget, name) != known[name]})
 
         page.expose_function("python", python)
         page.set_content("<!doctype html><html><body></body></html>")

@@ -89,9 +89,8 @@ function buildCell(row, column, mark, hatch) {
   };
 }
 
-// The map as an ARIA grid: one tab stop, arrow keys inside.
-function buildMap(model, { paint, brushBy }) {
-  const [rows, columns] = [model.get("rows"), model.get("cols")];
+// The empty map: an SVG with one hatch pattern for its walls, whose id is returned beside it.
+function buildFrame(rows, columns) {
   const svg = draw("svg", {
     role: "grid", "aria-label": "Map of the gridworld: arrow keys move, space paints",
     viewBox: `-2 -2 ${columns * CELL + 4} ${rows * CELL + 4}`, "data-testid": "painter-grid",
@@ -100,12 +99,18 @@ function buildMap(model, { paint, brushBy }) {
   });
   const wall = unique("wall");
   const hatch = draw("pattern", {
-    id: wall, width: 9, height: 9, patternUnits: "userSpaceOnUse",
-    patternTransform: "rotate(45)",
+    id: wall, width: 9, height: 9, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)",
   });
   hatch.append(draw("rect", { width: 9, height: 9, fill: "#e4e4e4" }),
     draw("line", { y2: 9, stroke: "#6b6b6b", "stroke-width": 2 }));
   svg.append(hatch);
+  return { svg, wall };
+}
+
+// The map as an ARIA grid: one tab stop, arrow keys inside.
+function buildMap(model, { paint, brushBy }) {
+  const [rows, columns] = [model.get("rows"), model.get("cols")];
+  const { svg, wall } = buildFrame(rows, columns);
   const states = new Map(model.get("cells").map(([row, column], s) => [`${row},${column}`, s]));
   const cells = [];
   for (let row = 0; row < rows; row += 1) {
@@ -129,31 +134,43 @@ function buildMap(model, { paint, brushBy }) {
   const fill = (index, reward) => {
     if (cells[index].state !== undefined) paint(cells[index].state, reward);
   };
-  const jump = {
-    ArrowUp: () => (current >= columns ? current - columns : current),
-    ArrowDown: () => (current + columns < cells.length ? current + columns : current),
-    ArrowLeft: () => (current % columns ? current - 1 : current),
-    ArrowRight: () => ((current + 1) % columns ? current + 1 : current),
-    Home: () => current - (current % columns),
-    End: () => current - (current % columns) + columns - 1,
-  };
-  const act = {
-    " ": () => fill(current), Enter: () => fill(current), "+": () => brushBy(1),
-    "=": () => brushBy(1), "-": () => brushBy(-1), Delete: () => fill(current, 0),
-    Backspace: () => fill(current, 0),
-  };
-  svg.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
-    if (jump[event.key]) focus(jump[event.key]());
-    else if (act[event.key]) act[event.key]();
-    else return;
-    event.preventDefault();
+  listenToKeys(svg, (key) => {
+    const next = neighbour(key, current, columns, cells.length);
+    if (next !== null) focus(next);
+    else if (key === " " || key === "Enter") fill(current);
+    else if (key === "Delete" || key === "Backspace") fill(current, 0);
+    else if (key === "+" || key === "=") brushBy(1);
+    else if (key === "-") brushBy(-1);
+    else return false;
+    return true;
   });
   listenToPointer(svg, rows, columns, (index) => {
     focus(index);
     fill(index);
   });
   return { svg, cells };
+}
+
+// The cell that an arrow key, Home or End leads to (at the border: the same); null for other keys.
+function neighbour(key, index, columns, count) {
+  const column = index % columns;
+  switch (key) {
+    case "ArrowUp": return index >= columns ? index - columns : index;
+    case "ArrowDown": return index + columns < count ? index + columns : index;
+    case "ArrowLeft": return column ? index - 1 : index;
+    case "ArrowRight": return column + 1 < columns ? index + 1 : index;
+    case "Home": return index - column;
+    case "End": return index - column + columns - 1;
+    default: return null;
+  }
+}
+
+// Call `act(key)` for keys pressed in the map; those it does not use keep their usual effect.
+function listenToKeys(svg, act) {
+  svg.addEventListener("keydown", (event) => {
+    const plain = !event.ctrlKey && !event.metaKey && !event.altKey;
+    if (plain && act(event.key)) event.preventDefault();
+  });
 }
 
 // Call `touch(index)` for the cell pressed, and for each further one that the pointer is dragged over.
@@ -185,6 +202,29 @@ function listenToPointer(svg, rows, columns, touch) {
   }
 }
 
+// The four sliders, by the trait that each sets.
+function buildSliders(put) {
+  const two = (value) => tidy(value, 2);
+  return new Map([
+    ["brush", "Reward to paint (brush)", -2, 2, 0.1, (value) => tidy(value, 1)],
+    ["discount", "Discount γ", 0, 0.99, 0.01, two],
+    ["temperature", "Temperature λ", 0, 2, 0.05, (value) => (value ? two(value) : "0 (hard)")],
+    ["slip", "Slip probability", 0, 0.8, 0.05, (value) => `${Math.round(100 * value)} %`],
+  ].map(([name, label, low, high, step, text]) => [name, slider({
+    name, label, low, high, step, text, onInput: (value) => put(name, value),
+  })]));
+}
+
+function buildHelp() {
+  const help = make("dl", {});
+  for (const [term, text] of [
+    ["In a cell", "r: reward for arriving; below: value; arrows: policy, area = probability"],
+    ["Mouse", "click or drag over cells to paint"],
+    ["Keyboard", "arrow keys move, space paints, + and − change the brush, Delete paints 0"],
+  ]) help.append(make("dt", {}, term), make("dd", {}, text));
+  return help;
+}
+
 function render({ model, el }) {
   const root = frame(el, "grid-painter");
   const send = debounce(25, () => model.save_changes());
@@ -192,73 +232,52 @@ function render({ model, el }) {
     model.set(name, value);
     send();
   };
-  const percent = (value) => `${Math.round(100 * value)} %`;
-  const two = (value) => tidy(value, 2);
-  const controls = [
-    ["brush", "Reward to paint (brush)", -2, 2, 0.1, (v) => tidy(v, 1)],
-    ["discount", "Discount γ", 0, 0.99, 0.01, two],
-    ["temperature", "Temperature λ", 0, 2, 0.05, (v) => (v ? two(v) : "0 (hard)")],
-    ["slip", "Slip probability", 0, 0.8, 0.05, percent],
-  ].map(([name, label, low, high, step, text]) => [name, slider({
-    name, label, low, high, step, text, onInput: (value) => put(name, value),
-  })]);
-  const brush = controls[0][1];
+  const status = make("p", { "data-testid": "painter-status" });
+  const spoken = make("p", { role: "status", class: "tutorlib-unseen" });
+  const problem = make("p", {
+    role: "alert", class: "tutorlib-problem", "data-testid": "painter-problem",
+  });
+  const say = (text) => { spoken.textContent = text; };
+  const announce = debounce(500, () => say(status.textContent));
+  const sliders = buildSliders(put);
   const map = buildMap(model, {
     paint(state, reward = model.get("brush")) {
       const rewards = [...model.get("cell_rewards")];
       rewards[state] = reward;
       put("cell_rewards", rewards);
-      show();
     },
     brushBy(direction) {
       const value = Math.round(10 * (model.get("brush") + 0.1 * direction)) / 10;
       put("brush", Math.min(2, Math.max(-2, value)));
-      brush.show(model.get("brush"));
       say(`Brush ${tidy(model.get("brush"), 1)}`);
     },
   });
-  const status = make("p", { "data-testid": "painter-status" });
-  const spoken = make("p", { role: "status", class: "tutorlib-unseen" });
-  const problem = make("p", { role: "alert", class: "tutorlib-problem", "data-testid": "painter-problem" });
-  const say = (text) => { spoken.textContent = text; };
-  const announce = debounce(500, () => say(status.textContent));
   const reset = make("button", { type: "button", "data-testid": "painter-reset" }, "Reset");
   reset.addEventListener("click", () => {
     for (const [name, value] of Object.entries(model.get("initial"))) model.set(name, value);
-    model.set("message", "");
-    model.save_changes();
-    say("Reset to the start.");
+    put("message", "");
   });
-  const help = make("dl", {});
-  for (const [term, text] of [
-    ["In a cell", "r: reward for arriving; below: value; arrows: policy, area = probability"],
-    ["Mouse", "click or drag over cells to paint"],
-    ["Keyboard", "arrow keys move, space paints, + and − change the brush, Delete paints 0"],
-  ]) help.append(make("dt", {}, term), make("dd", {}, text));
   root.append(make("p", { class: "tutorlib-title" }, model.get("title")),
     make("div", { class: "tutorlib-painter" }, map.svg,
       make("div", { class: "tutorlib-controls" },
-        ...controls.map(([, control]) => control.row), reset, status, spoken, problem, help)));
+        ...[...sliders.values()].map(({ row }) => row), reset, status, spoken, problem,
+        buildHelp())));
 
-  function show() {
-    const { values, policy } = model.get("answer");
-    const colour = colours(values, model.get("marks"));
-    for (const cell of map.cells) {
-      if (cell.state === undefined) continue;
-      cell.show(model.get("cell_rewards")[cell.state], values[cell.state], policy[cell.state], colour);
-    }
-  }
   function refresh() {
-    for (const [name, control] of controls) control.show(model.get(name));
+    const { values, policy, status: text } = model.get("answer");
+    for (const [name, { show }] of sliders) show(model.get(name));
     problem.textContent = model.get("message");
-    const text = model.get("answer").status;
     if (text !== status.textContent) {
       status.textContent = text;
       announce();
     }
-    show();
+    const colour = colours(values, model.get("marks"));
+    for (const { state, show } of map.cells) {
+      if (state === undefined) continue;
+      show(model.get("cell_rewards")[state], values[state], policy[state], colour);
+    }
   }
-  const watched = ["answer", "message", "cell_rewards", "brush", "discount", "temperature", "slip"]
+  const watched = ["answer", "message", "cell_rewards", ...sliders.keys()]
     .map((name) => `change:${name}`).join(" ");
   refresh();
   model.on(watched, refresh);
