@@ -10,11 +10,11 @@ import time
 import urllib.request
 from pathlib import Path
 
+from tutorlib.doctor import find_chromium
 from tutorlib.lab import lab_command, lab_environment, write_settings
 from tutorlib.syllabus import course_root
 
-CHROMIUM = next((p for p in map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))
-                 if p), None)
+CHROMIUM = find_chromium()
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
          "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 _OPEN = """async (path) => {
