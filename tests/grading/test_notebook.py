@@ -5,6 +5,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -145,6 +146,19 @@ def test_quiz_answers_are_stored(monkeypatch):
     monkeypatch.setattr(questions_module, "unit_module", lambda slug: None)
     with pytest.raises(LessonError, match="no quiz"):
         quiz("start_here")
+
+
+def test_a_click_that_reaches_the_kernel_on_another_thread_is_kept(monkeypatch):
+    class Module:
+        QUIZ = (Question("1 + 1?", ("2", "3"), 0, ("yes", "no")),)
+
+    monkeypatch.setattr(questions_module, "unit_module", lambda slug: Module)
+    widget = quiz("start_here")
+    assert store().quiz_score("start_here") == 0  # opened here, on the main thread
+    click = threading.Thread(target=widget.choose, args=(0, 0))
+    click.start()
+    click.join()
+    assert widget.notice == "" and store().quiz_score("start_here") == 1
 
 
 def test_a_question_without_explanations_is_refused():

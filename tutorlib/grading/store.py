@@ -47,7 +47,9 @@ class Store:
 
     @staticmethod
     def _open(target: str) -> sqlite3.Connection:
-        connection = sqlite3.connect(target, timeout=5, isolation_level=None)
+        # A click in a widget reaches the kernel on a thread of its own; SQLite locks for itself.
+        connection = sqlite3.connect(target, timeout=5, isolation_level=None,
+                                     check_same_thread=False)
         connection.executescript(_SCHEMA)
         return connection
 
