@@ -12,7 +12,6 @@ from tutorlib.grading.registry import find_exercise, unit_of
 from tutorlib.grading.report import Report
 from tutorlib.grading.store import store, table
 
-
 _OURS = ("This is the reference answer, which the last check put in your place: "
          "run your own answer cell again first.")
 
