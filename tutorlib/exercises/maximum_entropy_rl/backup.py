@@ -70,7 +70,7 @@ def above_the_hard_backup(answer, case: Case) -> str | None:
         return None
     state = int(wrong.nonzero()[0])
     return (f"in {mdp.state_names[state]!r} it is {float(over[state]):.4g} above the hard backup; "
-            f"it must be between 0 and lambda log|A| = {room:.4g}")
+            f"it must be between 0 and λ log|A| = {room:.4g}")
 
 
 def later_change_shrinks(answer, case: Case) -> str | None:
@@ -115,33 +115,33 @@ def _entropy_sign(q, temperature):
 MUTANTS = (
     Mutant("hard_max", _on_q(lambda q, t: q.amax(-1)),
            "This is the hard backup: the best action alone counts. Replace the maximum over "
-           "actions by $\\lambda \\log \\sum_a \\exp(Q/\\lambda)$, which also pays for choice."),
+           "actions by λ log Σ exp(Q/λ), which also pays for choice."),
     Mutant("no_outer_temperature", _on_q(lambda q, t: torch.logsumexp(q / t, -1)),
            "The temperature in front of the logarithm is missing, so the result is in units of "
-           "$\\lambda$, not of reward. Multiply the logarithm by `temperature`."),
+           "λ, not of reward. Multiply the logarithm by `temperature`."),
     Mutant("no_inner_temperature", _on_q(lambda q, t: t * torch.logsumexp(q, -1)),
-           "Inside the exponential Q is not divided by the temperature: at small $\\lambda$ the "
+           "Inside the exponential Q is not divided by the temperature: at small λ the "
            "best action should win ever more clearly. Divide Q before `exp`."),
     Mutant("inverse_temperature", _on_q(lambda q, t: torch.logsumexp(q * t, -1) / t),
-           "You use the temperature upside down, as an inverse temperature $1/\\lambda$ (some "
-           "papers write $\\beta$ for it). Here heat flattens: divide inside, multiply outside."),
+           "You use the temperature upside down, as an inverse temperature 1/λ (some "
+           "papers write β for it). Here heat flattens: divide inside, multiply outside."),
     Mutant("mean_for_sum", _on_q(lambda q, t: _soft(q, t) - t * math.log(q.shape[-1])),
            "You average the exponentials over actions where the entropy bonus asks for their sum. "
            "The average belongs to a KL penalty towards the uniform policy: it is "
-           "$\\lambda \\log|A|$ lower. Sum here."),
+           "λ log|A| lower. Sum here."),
     Mutant("expected_q", _on_q(lambda q, t: (torch.softmax(q / t, -1) * q).sum(-1)),
            "This is the reward that the Gibbs policy expects, without its entropy bonus. The soft "
-           "value contains both: $\\sum_a \\pi Q + \\lambda H(\\pi)$, which is the log-sum-exp."),
+           "value contains both: Σ π Q + λ H(π), which is the log-sum-exp."),
     Mutant("entropy_subtracted", _on_q(_entropy_sign),
            "The entropy is subtracted. Being random earns a bonus here: entropy enters with a "
-           "plus, and $\\sum_a \\pi \\log \\pi$ is *minus* the entropy."),
+           "plus, and Σ π log π is the entropy with a minus."),
     Mutant("expectation_inside", _expectation_inside,
            "The average over next states stands inside the exponential, as if the agent could "
-           "choose its luck. Average first, $Q = r + \\gamma E[V(s')]$, then take the "
+           "choose its luck. Average first, Q = r + γ E[V(s')], then take the "
            "log-sum-exp over actions only."),
     Mutant("terminal_entropy", lambda mdp, values, temperature:
            _soft(q_values(mdp, values), temperature),
-           "At home the agent goes on choosing among actions and earns $\\lambda \\log|A|$ for it. "
+           "At home the agent goes on choosing among actions and earns λ log|A| for it. "
            "The episode is over there: the value of a terminal state is 0."),
     Mutant("no_discount", lambda mdp, values, temperature:
            _home(mdp, _soft(q_values(mdp.replace(discount=1.0), values), temperature)),
@@ -200,7 +200,7 @@ def show_values(answer):
     """Draw the courier's soft values after sixty of the learner's backups."""
     from tutorlib.viz import gridworld
 
-    grid, temperature = two_streets(), 0.05
+    grid, temperature = two_streets(), 0.5
     values = torch.zeros(grid.mdp.n_states, dtype=torch.float64)
     for _ in range(60):
         values = torch.as_tensor(answer(grid.mdp, values, temperature)).double()
@@ -229,7 +229,7 @@ SOFT_BACKUP = Exercise(
              "and stays; so Q = (1, 0), as in the lesson's example"),
     cases=draw_cases,
     properties=(
-        Property("between the maximum and lambda log|A| above it", above_the_hard_backup),
+        Property("between the maximum and λ log|A| above it", above_the_hard_backup),
         Property("a change tomorrow counts at most gamma today", later_change_shrinks),
     ),
     mutants=MUTANTS,

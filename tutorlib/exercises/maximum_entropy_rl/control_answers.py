@@ -58,7 +58,7 @@ MUTANTS = (
     Mutant("hard_max", _backward(
                lambda q, t, prior: q.masked_fill(prior == 0, -torch.inf).amax(-1), _act),
            "The values are passed back by a hard maximum, as if nothing were paid for leaving the "
-           "prior. Pass back $\\lambda \\log \\sum_a \\pi_0 \\exp(Q/\\lambda)$."),
+           "prior. Pass back λ log Σ prior exp(Q/λ)."),
     Mutant("prior_ignored", _backward(lambda q, t, prior: t * torch.logsumexp(q / t, -1),
                                       lambda q, t, prior: torch.softmax(q / t, -1)),
            "The prior is never used; this is control with an entropy bonus. Weigh each "
@@ -82,14 +82,14 @@ MUTANTS = (
            "wrong unit and grows step by step. Multiply by it."),
     Mutant("not_normalised", _backward(_soft, lambda q, t, prior: prior * (q / t).exp()),
            "The policy's rows are weights, not probabilities. Divide by their sum, or use "
-           "$\\exp((Q - V)/\\lambda)$, which does it."),
+           "prior times exp((Q - V)/λ), which does it."),
     Mutant("naive_exponential", _backward(
                lambda q, t, prior: t * (prior * (q / t).exp()).sum(-1).log(),
                lambda q, t, prior: prior * (q / t).exp()
                / (prior * (q / t).exp()).sum(-1, keepdim=True)),
            "The formula is right, but at a low temperature `exp(Q / temperature)` overflows or "
-           "vanishes, and the rest is infinite or not a number. Use `torch.logsumexp` and "
-           "`torch.softmax` on `Q / temperature + prior.log()`."),
+           "vanishes, and the rest is infinite or not a number. Stay with logarithms: "
+           "`torch.logsumexp` and `torch.softmax` take the maximum out first."),
     Mutant("time_reversed", _time_reversed,
            "The numbers are right, but in reverse order: `V[0]` belongs to the first decision and "
            "`V[horizon]`, after the last one, is 0. Fill the list from the front, or count t "
@@ -98,7 +98,7 @@ MUTANTS = (
            "The loop runs forward, so `V[t + 1]` is still 0 when it is needed: every step looks "
            "like the last one. Start at the end and go backwards."),
     Mutant("own_value", _own_value,
-           "You add the value of the state you are *in*. An action leads to `next_states[s, a]`; "
+           "You add the value of the state you are in. An action leads to `next_states[s, a]`; "
            "look up the value there: `values[next_states]` has shape `[states, actions]`."),
     Mutant("reward_at_the_end_twice", _backward(_soft, _act, lambda r: r.amax(-1)),
            "`V[horizon]` is the best reward, not 0. After the last decision nothing more is "

@@ -65,7 +65,7 @@ def draw_cases(generator: torch.Generator) -> list[Case]:
 def nobody_beats_the_best(answer, case: Case) -> str | None:
     """The gap is never negative."""
     gap = float(as_tensor(answer(*case.args)))
-    return None if gap > -1e-9 else f"this policy would beat the best one by {-gap:.4g}"
+    return None if gap > -1e-9 else f"the loss must be 0 or more; here it is {gap:.4g}"
 
 
 def the_best_has_no_gap(answer, case: Case) -> str | None:
@@ -110,38 +110,38 @@ def _best_value(reference, reward, beta):
 
 MUTANTS = (
     Mutant("reversed", _reversed,
-           "The divergence points the wrong way. The expectation is over the policy that *acts*: "
-           "$\\sum_y \\pi \\log(\\pi / \\pi^*)$, not $\\sum_y \\pi^* \\log(\\pi^* / \\pi)$."),
+           "The divergence points the wrong way. The expectation is over the policy that acts: "
+           "Σ π log(π / π*), not Σ π* log(π* / π)."),
     Mutant("no_beta", lambda pi, ref, r, b: _kl(pi, _log_best(ref, r, b)),
-           "This is the divergence in nats; the gap is in units of reward. $\\beta$ is the price "
+           "This is the divergence in nats; the gap is in units of reward. β is the price "
            "of one nat: multiply by it."),
     Mutant("to_the_reference", lambda pi, ref, r, b: b * _kl(pi, ref.log()),
-           "You measure the distance to the reference policy. That is the *penalty* in J. The gap "
-           "is the distance to the best policy $\\pi^*$."),
+           "You measure the distance to the reference policy. That is the penalty in J. The gap "
+           "is the distance to the best policy π*."),
     Mutant("no_reference", lambda pi, ref, r, b: b * _kl(pi, torch.log_softmax(r / b, -1)),
-           "Your best policy is $\\exp(r/\\beta)/Z$: the reference is missing. It multiplies the "
-           "exponential, $\\pi^* = \\pi_\\text{ref}\\, e^{r/\\beta} / Z$."),
+           "Your best policy is exp(r/β) / Z: the reference is missing. It multiplies the "
+           "exponential, π* = reference · exp(r/β) / Z."),
     Mutant("beta_upside_down", lambda pi, ref, r, b: b * _kl(
                pi, torch.log_softmax(r * b + ref.log(), -1)),
-           "Your best policy has $\\exp(\\beta r)$. A large $\\beta$ is a short leash here, so "
-           "the reward is *divided* by it."),
+           "Your best policy has exp(β r). A large β is a short leash here, so "
+           "the reward is divided by it."),
     Mutant("reward_only", lambda pi, ref, r, b: r.max() - (pi * r).sum(),
            "This compares rewards alone, with the best answer as the best policy. J also charges "
-           "$\\beta$ KL for leaving the reference, so giving the best answer always is not the "
+           "β KL for leaving the reference, so giving the best answer always is not the "
            "optimum."),
     Mutant("penalty_forgotten", lambda pi, ref, r, b: _best_value(ref, r, b) - (pi * r).sum(),
-           "From $J^* = \\beta \\log Z$ you subtract the expected reward alone. The policy pays "
-           "its penalty too: $J(\\pi) = E[r] - \\beta\\, KL(\\pi \\| \\pi_\\text{ref})$."),
+           "From J* = β log Z you subtract the expected reward alone. The policy pays "
+           "its penalty too: J(π) = E[r] - β KL(π || reference)."),
     Mutant("sign", lambda pi, ref, r, b: -b * _kl(pi, _log_best(ref, r, b)),
-           "The sign is turned: this is $J(\\pi) - J^*$, which is never positive. The gap is "
-           "$J^* - J(\\pi)$."),
+           "The sign is turned: this is J(π) - J*, which is never positive. The gap is "
+           "J* - J(π)."),
     Mutant("zero_log_zero", lambda pi, ref, r, b: b * (
                pi * (pi.log() - _log_best(ref, r, b))).sum(),
            "A policy may never give some answer, and `0 * log(0)` is not a number (NaN). That "
            "term is 0: `torch.special.xlogy(p, p)` knows it."),
     Mutant("naive_exponential", _naive,
-           "The formula is right, but at a small $\\beta$ `exp(reward / beta)` overflows. Work "
-           "with logarithms: `torch.log_softmax(reward / beta + reference.log(), dim=-1)`."),
+           "The formula is right, but at a small β `exp(reward / beta)` overflows. Work "
+           "with logarithms: `torch.log_softmax` takes the maximum out first."),
 )
 
 

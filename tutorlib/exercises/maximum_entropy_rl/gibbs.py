@@ -102,20 +102,20 @@ MUTANTS = (
            "to 1. Multiply first; divide by the sum last."),
     Mutant("not_normalised", lambda q, t, prior: prior * (q / t).exp(),
            "These are weights, not yet probabilities. Divide each row by its sum, which is the "
-           "partition function $Z(s)$."),
+           "partition function Z(s)."),
     Mutant("prior_tempered", lambda q, t, prior: torch.softmax((q + prior.log()) / t, -1),
-           "The logarithm of the prior is divided by the temperature too: that makes the prior "
-           "$\\pi_0^{1/\\lambda}$. Only Q is divided by $\\lambda$."),
+           "The logarithm of the prior is divided by the temperature too: that raises the prior "
+           "to the power 1/λ. Only Q is divided by λ."),
     Mutant("prior_without_logarithm", lambda q, t, prior: torch.softmax(q / t + prior, -1),
            "Inside the exponential you add the prior itself. A factor in front of `exp` becomes "
-           "its *logarithm* inside: add `prior.log()`, or multiply outside."),
+           "its logarithm inside: add `prior.log()`, or multiply outside."),
     Mutant("prior_divided", lambda q, t, prior: torch.softmax(q / t - prior.log(), -1),
            "You divide by the prior. Then actions the prior avoids become favourites; the leash "
-           "should pull the policy *towards* the prior. Multiply."),
+           "should pull the policy towards the prior. Multiply."),
     Mutant("no_temperature", lambda q, t, prior: torch.softmax(q + prior.log(), -1),
            "The temperature is never used. Divide Q by it before `exp`."),
     Mutant("inverse_temperature", lambda q, t, prior: torch.softmax(q * t + prior.log(), -1),
-           "Q is multiplied by the temperature. A high $\\lambda$ should bring the policy close "
+           "Q is multiplied by the temperature. A high λ should bring the policy close "
            "to its prior; divide."),
     Mutant("greedy", lambda q, t, prior: torch.nn.functional.one_hot(
                (q / t + prior.log()).argmax(-1), q.shape[-1]).to(q.dtype),
@@ -128,8 +128,8 @@ MUTANTS = (
     Mutant("forbidden_maximum",
            lambda q, t, prior: _share(prior * ((q - q.amax(-1, keepdim=True)) / t).exp()),
            "You take out the largest Q of a state even if the prior forbids that action. At a low "
-           "temperature the allowed ones then vanish: 0 / 0 is not a number (NaN). Take the "
-           "maximum of `q / temperature + prior.log()` instead."),
+           "temperature the allowed ones then vanish: 0 / 0 is not a number (NaN). Look for "
+           "the maximum among the allowed actions only."),
     Mutant("wrong_axis", lambda q, t, prior: torch.softmax(q / t + prior.log(), 0),
            "Each column sums to 1: states compete with one another. The actions of one state are "
            "the last axis; normalise over that one."),
@@ -171,7 +171,7 @@ def show_heat(answer):
     from tutorlib.viz import bars
 
     q, prior = numbers([[1.0, 0.5, 0.0]]), numbers([[0.1, 0.3, 0.6]])
-    rows = {f"\u03bb = {t:g}": as_tensor(answer(q, t, prior))[0] for t in (0.1, 0.5, 5.0)}
+    rows = {f"\u03bb = {t:g}": as_tensor(answer(q, t, prior))[0] for t in (0.2, 0.5, 5.0)}
     best = [float(row[0]) for row in rows.values()]
     return bars({**rows, "prior": prior[0]}, groups=["Q = 1", "Q = 0.5", "Q = 0"],
                 ylabel="probability", xlabel="actions of one state",

@@ -104,7 +104,7 @@ def show_rounds(answer):
     """Draw what the start is worth, round by round, from the random walk on."""
     from tutorlib.viz import lines
 
-    grid, temperature = two_streets(), 0.05
+    grid, temperature = two_streets(), 0.5
     start, policy, worth = grid.state_of(1, 0), torch.full_like(grid.mdp.reward, 0.25), []
     for _ in range(7):
         values, policy = answer(grid.mdp, policy, temperature)

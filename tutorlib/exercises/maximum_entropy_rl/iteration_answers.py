@@ -80,10 +80,10 @@ def _uniform(mdp, policy, temperature):
 MUTANTS = (
     Mutant("no_entropy", _with_bonus(lambda pi, t: 0.0),
            "The policy's value counts its reward only. A soft value also pays "
-           "$\\lambda H(\\pi(\\cdot|s))$ in each state visited: add it to the income of a step."),
+           "λ H(π) in each state visited: add it to the income of a step."),
     Mutant("entropy_subtracted", _with_bonus(lambda pi, t: -t * _entropy(pi)),
            "The entropy is subtracted: being random costs here where it should pay. Entropy is "
-           "$-\\sum_a \\pi \\log \\pi$, a positive number, and it is added."),
+           "-Σ π log π, a positive number, and it is added."),
     Mutant("entropy_without_temperature", _with_bonus(lambda pi, t: _entropy(pi)),
            "The entropy bonus is not multiplied by the temperature, so evaluation and improvement "
            "serve two different objectives. Scale the entropy by `temperature`."),
@@ -95,7 +95,7 @@ MUTANTS = (
            "terminal states to 0 before you solve."),
     Mutant("one_backup", _one_backup,
            "This is the income of the first step alone. The value of a policy also holds all that "
-           "follows: solve $(I - \\gamma P_\\pi) V = r_\\pi + \\lambda H_\\pi$."),
+           "follows: solve (I - γ P) V = r + λ H, all under the policy."),
     Mutant("other_policy", _uniform,
            "You evaluate the uniform policy, not the one that was given. Weigh rewards and "
            "transitions by `policy`."),
@@ -105,12 +105,12 @@ MUTANTS = (
            "be worth less than before: improve by the Gibbs policy of Q."),
     Mutant("improvement_without_temperature",
            _then(lambda mdp, pi, v, t: torch.softmax(q_values(mdp, v), -1)),
-           "The value is right, but the new policy ignores the temperature. It is the Gibbs policy "
-           "$\\propto \\exp(Q/\\lambda)$."),
+           "The value is right, but the new policy ignores the temperature. It must be the Gibbs "
+           "policy, proportional to exp(Q/λ)."),
     Mutant("old_policy_as_prior", _then(_times_old),
-           "You multiply by the old policy. That is a step with a leash to the *old policy* (a "
-           "mirror-descent step): it creeps to the hard optimum. Here the new policy is "
-           "$\\propto \\exp(Q/\\lambda)$ alone."),
+           "You multiply by the old policy. That is a step with a leash to the old policy "
+           "(mirror descent), another method, which never forgets. Here the new policy is "
+           "proportional to exp(Q/λ) alone."),
 )
 
 

@@ -18,29 +18,28 @@ QUIZ = (
         ("It becomes ten times greedier.", "Nothing.", "It becomes flatter."),
         1,
         ("Rewards alone times 10 would do that; the temperature undoes it.",
-         "Only Q / lambda enters the policy. Temperature is measured in units of reward.",
+         "Only Q / λ enters the policy. Temperature is measured in units of reward.",
          "The temperature alone times 10 would do that; the rewards undo it.")),
     Question(
-        "Episodes end at a goal. An entropy bonus, or a KL penalty to the uniform policy: which "
-        "can make the agent avoid the goal?",
+        "Steps cost a little; the goal pays and ends the episode. An entropy bonus, or a KL "
+        "penalty to the uniform policy: which can make staying away the best plan?",
         ("Both: they differ by a constant.", "The entropy bonus.", "The KL penalty."),
         1,
-        ("The constant is lambda log|A| *per step*. When the agent decides how many steps there "
-         "are, it is not a constant any more.",
-         "Each further step pays up to lambda log|A|, and the goal stops the payments.",
-         "A KL penalty is never negative, so no step is paid for. With a reward of zero, being "
-         "still on the way is worth at most what is to come.")),
+        ("The constant is λ log|A| per step. When the agent decides how many steps there are, it "
+         "is not a constant any more.",
+         "Each further step pays up to λ log|A|, and the goal stops the payments.",
+         "A KL penalty is never negative, so no step is paid for: staying away only costs.")),
     Question(
-        "A model is tuned with a leash (beta KL to the reference). Which answers can it never "
+        "A model is tuned with a leash (β KL to the reference). Which answers can it never "
         "learn to give?",
         ("Answers with a low reward.", "Answers the reference never gives.", "Long answers."),
         1,
-        ("They become rarer, but exp(r / beta) is above 0: none vanishes.",
+        ("They become rarer, but exp(r / β) is above 0: none vanishes.",
          "The optimum is the reference times a factor. Zero times any factor is zero, whatever "
          "the reward.",
          "Length does not enter; only the reference's probability and the reward do.")),
     Question(
-        "Two policies have the same expected reward. The objective is reward minus beta times the "
+        "Two policies have the same expected reward. The objective is reward minus β times the "
         "KL to the reference. Which one is better?",
         ("The one closer to the reference.", "The one closer to uniform.", "Both are as good."),
         0,
@@ -49,7 +48,7 @@ QUIZ = (
          "That would be so with a uniform reference.",
          "The penalty tells them apart.")),
     Question(
-        "Soft value over whole trajectories: V = lambda log of a sum of exp(return / lambda). "
+        "Soft value over whole trajectories: V = λ log of a sum of exp(return / λ). "
         "When is it the same as the soft backup's value?",
         ("Always.", "When each action decides its next state.", "When the horizon is infinite."),
         1,

@@ -11,7 +11,7 @@ TWO_STREETS = """
 S###G
 .....
 """  # both ways round the block take six steps
-DISCOUNT, STEP_REWARD = 0.95, -0.05
+DISCOUNT, GOAL_REWARD, STEP_REWARD = 0.95, 10.0, -0.5
 
 ANSWERS = ("blue", "grey", "grey today")  # how "The colour of the sky is ..." may go on
 REFERENCE = (0.6, 0.3, 0.1)  # how often the model says each before it is tuned; made up
@@ -29,7 +29,7 @@ TREE_HORIZON = 2
 def two_streets(closed: bool = False) -> GridWorld:
     """Return the courier's town; ``closed`` puts a wall across the upper street."""
     drawn = TWO_STREETS.replace(".....", "..#..", 1) if closed else TWO_STREETS
-    return GridWorld(drawn, step_reward=STEP_REWARD, discount=DISCOUNT)
+    return GridWorld(drawn, rewards={"G": GOAL_REWARD}, step_reward=STEP_REWARD, discount=DISCOUNT)
 
 
 def numbers(rows) -> torch.Tensor:
