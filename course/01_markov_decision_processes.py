@@ -50,20 +50,18 @@ print("The drawn map is Gymnasium's FrozenLake:", same)
 gridworld(lake, title="Two moves in three go sideways, and four holes wait", show_rewards=True)
 
 # %%
-STEPS = ("up, into the border", "right", "down", "left, into the border")  # as lake's actions
-predict("markov_decision_processes.first_step", "Which first step from S is the best?", STEPS)
-
-# %%
 from tutorlib.viz import roadmap
 
+STEPS = ("up, into the border", "right", "down", "left, into the border")  # as lake's actions
+display(predict("markov_decision_processes.first_step", "Which first step from S is the best?", STEPS))
 roadmap("01")
 
 # %% [markdown] tags=["slide"]
 r"""
 ## The smallest case: a pond
 
-You stand at a pond and want to be home, which is worth 6. Walking round costs 5. Stepping on the ice costs ½, and from
-there every second attempt to cross succeeds.
+Being home is worth 6, walking round the pond costs 5. Stepping on the ice costs ½; there, each attempt to cross succeeds
+half the time.
 
 | in | action | leads to | reward $r(s,a)$ |
 |---|---|---|---|
@@ -72,7 +70,8 @@ there every second attempt to cross succeeds.
 | ice | walk | bank | 0 |
 | ice | cross | home ½, ice ½ | ½ · 6 = 3 |
 
-Home is **terminal**: nothing follows it.
+Home is **terminal**: nothing follows. States, actions, chances $P(s'|s,a)$ and rewards $r(s,a)$ that depend on nothing
+else, a start and a discount: a **Markov decision process**.
 """
 
 # %%
@@ -93,43 +92,33 @@ mdp_graph(pond, title="The pond: three states, two actions, one coin",
 r"""
 ## What is a place worth?
 
-A reward one step later counts $\gamma$ times as much: here $\gamma = ½$, to keep the sums short. Guess that bank and ice
-are worth 2 each. Then, looking one step ahead:
+A reward one step later counts $\gamma$ times as much; here $\gamma = \tfrac12$, to keep the sums short. The **value** of
+a state is all the reward one can expect from it, so discounted, acting well. Guess 2 for bank and ice, and look one step
+ahead:
 
-- bank, walk: $1 + ½ \cdot 0 = 1$, since home counts 0
-- bank, cross: $-½ + ½ \cdot 2 = ½$
-- ice, walk: $0 + ½ \cdot 2 = 1$
-- ice, cross: $3 + ½\,(½ \cdot 0 + ½ \cdot 2) = 3½$
+- bank, walk: $1 + \tfrac12 \cdot 0 = 1$, since home is worth 0
+- bank, cross: $-\tfrac12 + \tfrac12 \cdot 2 = 0.5$
+- ice, walk: $0 + \tfrac12 \cdot 2 = 1$
+- ice, cross: $3 + \tfrac12\,(\tfrac12 \cdot 0 + \tfrac12 \cdot 2) = 3.5$
 
-The better actions give a better guess: bank 1, ice 3½.
-"""
-
-# %% [markdown]
-r"""
-## The same as a formula
-
-$$(BV)(s) = \max_a \Big[\, r(s,a) + \gamma \sum_{s'} P(s' \mid s, a)\, V(s') \Big]$$
-
-is the **Bellman backup** (Bellman 1957; Sutton and Barto 2018, eq. 4.10). The bracket is $Q(s,a)$. That chances and
-rewards depend on $s$ and $a$ alone, not on the way there, is the *Markov* in the name.
-
-| | in code | shape |
-|---|---|---|
-| $P(s' \mid s,a)$ | `transition_matrix[s, a, t]` | [states, actions, states] |
-| $r(s,a)$ | `reward` | [states, actions] |
-| $V(s)$ | `values` | [states] |
-| $\gamma$ | `discount` | a number |
+Take the better action of each, and you have a better guess: 1 and 3.5.
 """
 
 # %% [markdown] exercise="markov_decision_processes.bellman_backup"
 r"""
-Write `bellman_backup(transition_matrix, reward, values, discount, terminal)`: one backup, for all states at once.
+The same as a formula is the **Bellman backup** (Bellman 1957; Sutton and Barto 2018, eq. 4.10), with $Q(s,a)$ in the bracket:
 
-- `terminal`: a tensor of bools, `[states]`. A terminal state is worth 0, **whatever the guess `values` says**; it leads
-  to itself and pays nothing.
+$$(BV)(s) = \max_a \Big[\, r(s,a) + \gamma \sum_{s'} P(s' \mid s, a)\, V(s') \Big]$$
+
+Write `bellman_backup(transition_matrix, reward, values, discount, terminal)`, for all states at once.
+
+- `transition_matrix[s, a, t]` is $P(t \mid s,a)$: `[states, actions, states]`
+- `reward` is $r(s,a)$: `[states, actions]`; `values` is the guess $V$: `[states]`; `discount` is $\gamma$
+- `terminal`: bools, `[states]`. A terminal state is worth 0, **whatever the guess says**; it leads to itself and pays
+  nothing.
 - Return the new values, `[states]`. Leave the inputs as they are.
 
-For the pond with the guess `[2, 2, 5]` and discount ½ the answer is `[1, 3.5, 0]`: the sums above.
+For the pond with the guess `[2, 2, 5]` the answer is `[1, 3.5, 0]`: the sums above.
 """
 
 # %% exercise="markov_decision_processes.bellman_backup"
@@ -163,58 +152,46 @@ for tolerance in (1.0, 0.5, 0.1, 0.01, 1e-8):
 
 # %% [markdown] tags=["slide"]
 r"""
-## Why it settles
+## Why it settles, and when to stop
 
 The backup is a **contraction**: it brings any two guesses closer by the factor $\gamma$, in the largest difference,
 
 $$\| BV - BW \|_\infty \le \gamma\, \| V - W \|_\infty .$$
 
-Hence one guess $V^*$ stays put, and every other one is drawn to it: the change in sweep $k$ is at most $\gamma^k$ times
-the first change. Repeating the backup is **value iteration** (Puterman 1994, section 6.3). Larger $\gamma$ looks
-further ahead, and pays for it in sweeps.
+So one guess $V^*$ stays put, and the others are drawn to it: **value iteration** (Puterman 1994, section 6.3). Sweep $k$
+changes values by at most $\gamma^k$ times the first change. A small change $\delta$ is no small error, though; many of
+one sign may follow. What is promised:
+
+$$\| V_k - V^* \|_\infty \le \frac{\gamma}{1-\gamma}\, \delta .$$
 """
 
-# %%
+# %% tags=["hide-input"]
 import numpy as np
 
-changes = {}                                                     # discount: one number per sweep
-for discount in (0.8, 0.95, 0.99):
-    _, moves = value_iteration(lake.mdp.replace(discount=discount), tolerance=1e-12)
-    changes[discount] = np.array(moves)
-    allowed = moves[0] * discount**50
-    print(f"discount {discount}: {len(moves)} sweeps; sweep 50 changes a value by {moves[50]:.1e}, "
-          f"the bound allows {allowed:.1e}")
-
-# %% tags=["hide-input"]
 from tutorlib.viz import COLOURS, Picture, new_figure, style
 
-bounds = {g: m[0] * g ** np.arange(len(m)) for g, m in changes.items()}
+changes, bounds = {}, {}                                         # discount: one number per sweep
+for g in (0.8, 0.95, 0.99):
+    _, moves = value_iteration(lake.mdp.replace(discount=g), tolerance=1e-12)
+    changes[g], bounds[g] = np.array(moves), moves[0] * g ** np.arange(len(moves))
+    print(f"discount {g}: {len(moves)} sweeps; number 50 changes a value by {moves[50]:.1e}, "
+          f"the bound allows {bounds[g][50]:.1e}")
 kept = all(np.all(m <= bounds[g] * (1 + 1e-9) + 1e-15) for g, m in changes.items())
 title = f"{'No sweep changes' if kept else 'Some sweep changes'} a value by more than the contraction allows"
 with style():
     fig, ax = new_figure(title=title)
     for g, colour, marker in zip(changes, COLOURS, "os^", strict=False):
-        k, every = np.arange(len(changes[g])), len(changes[g]) // 8
-        ax.semilogy(k, changes[g], color=colour, marker=marker, markevery=every, linestyle="-",
-                    label=f"γ = {g}")
-        ax.semilogy(k, bounds[g], color=colour, marker=marker, markevery=every, linestyle="--",
-                    linewidth=1.6, markerfacecolor="white", label=f"its bound, {g}ᵏ")
+        k, look = np.arange(len(changes[g])), {"color": colour, "marker": marker}
+        look["markevery"] = len(k) // 8
+        ax.semilogy(k, changes[g], linestyle="-", label=f"γ = {g}", **look)
+        ax.semilogy(k, bounds[g], linestyle="--", linewidth=1.6, markerfacecolor="white",
+                    label=f"its bound, {g}ᵏ", **look)
     ax.set(xlabel="sweep k", ylabel="largest change of a value", xlim=(0, 400), ylim=(1e-12, 1))
     fig.legend(loc="outside lower left", ncols=3)
-words = [f"At discount {g} the change falls from {m[0]:.2g} to {m[80]:.1e} in 80 sweeps, where the bound is {bounds[g][80]:.1e}."
-         for g, m in changes.items()]
+words = [f"At discount {g} the change falls from {m[0]:.2g} to {m[80]:.1e} in 80 sweeps, where "
+         f"the bound is {bounds[g][80]:.1e}." for g, m in changes.items()]
 Picture(fig, alt=f"{title}. Line chart, logarithmic, of the largest change of a value against the "
-                 f"sweep, three discounts, each below its dashed bound. {' '.join(words)}")
-
-# %% [markdown]
-r"""
-## When may one stop?
-
-The lake settles faster than the bound, since walks end there. Yet a small change does not mean a small error: many
-small changes of one sign may still follow. What the contraction does promise, after a last change $\delta$, is
-
-$$\| V_k - V^* \|_\infty \le \frac{\gamma}{1-\gamma}\, \delta .$$
-"""
+                 f"sweep, three discounts, each with its dashed bound. {' '.join(words)}")
 
 # %%
 exact, _ = value_iteration(lake.mdp, tolerance=1e-12)
@@ -231,8 +208,8 @@ r"""
 
 Fix a **policy** $\pi(a \mid s)$, and the maximum is gone. Always crossing the pond:
 
-- $V(\text{ice}) = 3 + ½ \cdot ½\, V(\text{ice})$, so $¾\, V(\text{ice}) = 3$ and $V(\text{ice}) = 4$
-- $V(\text{bank}) = -½ + ½ \cdot 4 = 1½$
+- $V(\text{ice}) = 3 + \tfrac12 \cdot \tfrac12\, V(\text{ice})$, so $\tfrac34\, V(\text{ice}) = 3$ and $V(\text{ice}) = 4$
+- $V(\text{bank}) = -\tfrac12 + \tfrac12 \cdot 4 = 1.5$
 
 Linear equations, one per state: with $P_\pi(s, s') = \sum_a \pi(a|s) P(s'|s,a)$ and
 $r_\pi(s) = \sum_a \pi(a|s)\, r(s,a)$,
@@ -263,16 +240,6 @@ def policy_evaluation(transition_matrix, reward, policy, discount):
     ### END SOLUTION
 
 
-# %%
-route = "v>>v" "v>v>" ">vv>" ">>>>"                               # row by row: the shortest way
-choice = torch.tensor(["^>v<".index(arrow) for arrow in route])    # up, right, down, left
-shortest = torch.eye(4, dtype=torch.float64)[choice]               # one-hot: [states, actions]
-uniform = library.uniform_policy(lake.mdp)
-T = lake.mdp.transition_matrix
-for name, policy in (("shortest route", shortest), ("any way at random", uniform)):
-    worth = torch.as_tensor(policy_evaluation(T, lake.mdp.reward, policy, lake.mdp.discount))
-    print(f"{name}: S is worth {worth[0]:.3f}; the optimum is {exact[0]:.3f}")
-
 # %% [markdown] exercise="markov_decision_processes.greedy_policy"
 r"""
 Given values of *any* policy, acting **greedily** on them, one step ahead, is at least as good in every state: the policy
@@ -284,7 +251,7 @@ and asks which action was best rather than how good it was.
 - Return one-hot rows, `[states, actions]`, as floats: 1 for the best action, 0 elsewhere; the first action on a tie.
 
 For the pond with the guess `[7, 3.2, 5]` and discount ½: walking from the bank is worth 1, crossing
-$-½ + ½ \cdot 3.2 = 1.1$; so row 0 is `[0, 1]`.
+$-\tfrac12 + \tfrac12 \cdot 3.2 = 1.1$; so row 0 is `[0, 1]`.
 """
 
 # %% exercise="markov_decision_processes.greedy_policy"
@@ -364,7 +331,7 @@ gridworld(lake, found, best, title=f"The best first step is {first}",
 
 # %% [markdown] tags=["slide"]
 r"""
-## Why on earth?
+## Why left?
 
 Whoever chooses a move chooses its two slips as well. Left from S can only stay, or slide down: never right, towards the
 cell above a hole, which is worth less. Beside holes, too, the arrows point away, so that both slips are harmless; only
@@ -380,10 +347,11 @@ r"""
 Always crossing, from the bank, how much discounted time falls on each state?
 
 - bank: $1$, only at the start
-- ice: $d = ½ \cdot 1 + ½ \cdot ½\, d$, so $d = ⅔$
-- home: $d = ½ \cdot ½ \cdot ⅔ + ½\, d$, so $d = ⅓$
+- ice: $d = \tfrac12 \cdot 1 + \tfrac12 \cdot \tfrac12\, d$, so $d = \tfrac23$
+- home: $d = \tfrac12 \cdot \tfrac12 \cdot \tfrac23 + \tfrac12\, d$, so $d = \tfrac13$
 
-Together 2, which is $1/(1-\gamma)$. Times the rewards: $1 \cdot (-½) + ⅔ \cdot 3 = 1½$, the value of the bank again!
+Together 2, which is $1/(1-\gamma)$. Times the rewards: $1 \cdot (-\tfrac12) + \tfrac23 \cdot 3 = 1.5$: the value of the
+bank again. In general, for the **occupancy measure** $\rho_\pi$ and the **return** $J(\pi)$,
 
 $$\rho_\pi(s,a) = \sum_t \gamma^t\, P(s_t = s, a_t = a), \qquad J(\pi) = \sum_{s,a} \rho_\pi(s,a)\, r(s,a)$$
 """
@@ -415,7 +383,10 @@ def occupancy_measure(transition_matrix, policy, initial_state_dist, discount):
 # %%
 from tutorlib.viz import Panel, gridworld_panels
 
-panels, start = [], lake.mdp.initial_state_dist
+route = "v>>v" "v>v>" ">vv>" ">>>>"                                # row by row: the shortest way
+choice = torch.tensor(["^>v<".index(arrow) for arrow in route])     # up, right, down, left
+shortest = torch.eye(4, dtype=torch.float64)[choice]                # one-hot: [states, actions]
+T, start, panels = lake.mdp.transition_matrix, lake.mdp.initial_state_dist, []
 for name, policy in (("shortest route", shortest), ("optimal", best)):
     rho = torch.as_tensor(occupancy_measure(T, policy, start, lake.mdp.discount)).double()
     value = torch.as_tensor(policy_evaluation(T, lake.mdp.reward, policy, lake.mdp.discount))[0]
@@ -424,15 +395,19 @@ for name, policy in (("shortest route", shortest), ("optimal", best)):
     print(f"{name:14}  sum of rho {float(rho.sum()):.6f}   <rho, r> {earned:.6f}   V(S) {value:.6f}")
     panels.append(Panel(lake, visits, policy, f"{name}: return {earned:.2f}"))
 times = [float(torch.as_tensor(panel.values).sum()) for panel in panels]
-gridworld_panels(panels, label="occupancy (discounted steps)",
+gridworld_panels(panels, label="occupancy before the end (discounted steps)",
                  title=f"The optimal policy stays on the ice {times[1] / times[0]:.1f} times as long")
 
 # %% [markdown]
 r"""
-## Does it scale? Store what can happen
+## Does it scale? And without a table?
 
-A dense table needs $S \times A \times S$ numbers, nearly all zero: a robot reaches its neighbours only. The package
-stores for each $(s, a)$ just the possible next states and their probabilities. Your dense functions and its sparse ones must agree.
+A dense table has $S \times A \times S$ numbers, nearly all zero. The package stores only the next states that can occur;
+its functions and yours must agree.
+
+A learner gets no table. It meets an **environment** step by step, and averages what it earns: unit 02 lives with that
+noise. `MDPEnv` makes one, in Gymnasium's form, of any table. (Its reward is the average $r(s,a)$; the walks below are
+paid on arrival.)
 """
 
 # %%
@@ -452,17 +427,6 @@ for side in (8, 32, 128, 256):
     spent = (time.perf_counter() - begin) / 3 * 1000
     print(f"{big.n_states:8,} {big.n_states**2 * 4:15,} {big.probabilities.numel():16,} {spent:16.2f}")
 
-# %% [markdown]
-r"""
-## The same problem, met step by step
-
-A learner is not handed the table. It meets an **environment**: reset, act, see what happens. `MDPEnv` makes one, in
-Gymnasium's form, of any table; its reward is $r(s,a)$, the average over where chance leads.
-
-From episodes alone, the return of a policy is an average, and averages are noisy. Unit 02 lives with that noise. Here we
-can see its size, since we know the truth. (The walks below are paid on arrival, as on the lake itself.)
-"""
-
 # %%
 from gymnasium.utils.env_checker import check_env
 
@@ -471,7 +435,8 @@ from tutorlib.viz import learning_curves
 env = library.MDPEnv(lake.mdp, max_steps=400)
 check_env(env, skip_render_check=True)                              # Gymnasium's own examination
 state, _ = env.reset(seed=0)
-state, paid, terminated, truncated, _ = env.step(int(best[state].argmax()))
+following, earned, terminated, truncated, _ = env.step(int(best[state].argmax()))
+print(f"one step: from {lake.cell_of(state)} to {lake.cell_of(following)}, reward {earned:g}")
 seeds, episodes = 20, 200
 walks = library.sample_trajectories(lake.mdp, best, seeds * episodes, horizon=400,
                                     generator=torch.Generator().manual_seed(0))
@@ -506,10 +471,10 @@ GridPainter(yard)
 r"""
 ## Break it: the robot that jumped
 
-A designer wants the robot in that yard to hurry, and charges 2 for every step in place of 0.05. Value iteration
-converges, every check passes, and the robot jumps into the pit, which costs 1 more.
+A designer wants the robot in that yard to hurry, and charges 2 for every step in place of 0.05. The solver
+settles, every check passes, and the robot jumps into the pit, which costs 1 more.
 
-What is wrong? Decide before you run the next two cells: the discount, the solver, the slip, or the reward?
+What is wrong? Decide before you run the next cell: the discount, the solver, the slip, or the reward?
 """
 
 # %%
@@ -524,19 +489,13 @@ gridworld_panels(panels, label="value (discounted reward)",
                  title=f"Dearer steps drive the robot into the pit: from {ends[0][0]:.0%} of walks "
                        f"to {ends[-1][0]:.0%}")
 
-# %%
-print("cost of a step   to G without slipping   to X without slipping")
-for cost in (0.05, 0.5, 1.0, 2.0):
-    to_goal = 4 * -cost + 1                                          # four paid steps, then G
-    to_pit = 2 * -cost - 1                                           # two paid steps, then X
-    print(f"{cost:<15} {to_goal:>18.2f} {to_pit:>23.2f}   {'X' if to_pit > to_goal else 'G' if to_goal > to_pit else 'tie'}")
-
 # %% [markdown] tags=["slide"]
 r"""
 ## What was wrong
 
-Nothing in the solver. Without slips the pit is two paid steps away, the goal four; once a step costs more than 1,
-falling in is the cheapest way to stop paying. Slips lengthen walks, so it begins earlier.
+Nothing in the solver. Add up, leaving slips and discount out: to the pit $2 \cdot (-2) - 1 = -5$, to the goal
+$4 \cdot (-2) + 1 = -7$. Once a step costs more than 1, falling in is the cheapest way to stop paying. Slips lengthen
+walks, so it begins earlier.
 
 The agent optimised **the reward that was written**, not the one that was meant. So this course goes on to
 learn rewards from behaviour; the gap returns when the reward is a neural network (unit 19).
@@ -555,25 +514,29 @@ Take three tokens, `yes`, `no` and the end `.`, and texts of at most three token
 
 # %%
 tokens = ("yes", "no", ".")
-texts = [()] + [t for n in (1, 2) for t in product(("yes", "no"), repeat=n)] + ["end"]
-judge = {("yes",): 1.0, ("no", "no"): 1.05}                         # paid when the text is ended
-T3 = torch.zeros(len(texts), 3, len(texts), dtype=torch.float64)
-r3 = torch.zeros(len(texts), 3, dtype=torch.float64)
-for s, text in enumerate(texts):
+texts = ("", "yes", "no", "yes yes", "yes no", "no yes", "no no", "end")     # the states
+judge = {"yes": 1.0, "no no": 1.05}                               # paid when the text is ended
+
+
+def append(text, token):
+    """Return the next state: the longer text, or the end after '.' or a third token."""
+    longer = f"{text} {token}".strip()
+    return longer if longer in texts else "end"
+
+
+T3 = torch.zeros(8, 3, 8, dtype=torch.float64)                    # [texts, tokens, next texts]
+r3 = torch.zeros(8, 3, dtype=torch.float64)
+for s, text in enumerate(texts[:-1]):
+    r3[s, tokens.index(".")] = judge.get(text, 0.0)
     for a, token in enumerate(tokens):
-        longer = (*text, token) if text != "end" else None
-        T3[s, a, texts.index(longer) if longer in texts else -1] = 1.0   # append, or end
-        if token == "." and text in judge:
-            r3[s, a] = judge[text]
-writer = library.TabularMDP.from_dense(
-    T3, r3, initial_state_dist=torch.eye(len(texts))[0].double(), discount=0.9,
-    terminal=[t == "end" for t in texts], state_names=[" ".join(t) or "empty text" for t in texts[:-1]]
-    + ["end"], action_names=tokens)
+        T3[s, a, texts.index(append(text, token))] = 1.0
+T3[-1, :, -1] = 1.0                                               # the end stays the end
+writer = library.TabularMDP.from_dense(T3, r3, discount=0.9, terminal=[t == "end" for t in texts])
 values, moves = value_iteration(writer, tolerance=0.0)
 rule, _, _ = policy_iteration(writer)
 for s in (values > 0).nonzero().flatten().tolist():
-    print(f"V({writer.state_names[s]}) = {values[s]:.3f}, then write '{tokens[int(rule[s].argmax())]}'")
-print(f"next states of each (text, token): {writer.n_branches}; sweeps until exact: {len(moves) - 1}")
+    print(f"V('{texts[s]}') = {values[s]:.3f}, then write '{tokens[int(rule[s].argmax())]}'")
+print(f"next states of each (text, token): {writer.n_branches}; exact after {len(moves) - 1} sweeps")
 
 # %% [markdown]
 r"""
@@ -588,9 +551,11 @@ table holds all texts: from unit 02 on we learn instead.
 
 # %% [markdown] exercise="markov_decision_processes.match_tasks"
 r"""
-Table 1 of Sun and van der Schaar (2025, [§2.1]) lists nine kinds of task with an algorithm for each. Match each card to one of
+No algorithm is best everywhere [§2.1]. Match each row of Table 1 of Sun and van der Schaar (2025) to its algorithm:
 
-`DQN`, `curiosity`, `MCTS`, `multi-agent PPO`, `league`, `HER`, `SAC`, `GRPO`, `RLHF` (PPO, DPO or REINFORCE).
+`DQN` (a number per action), `curiosity` (a bonus for novelty), `MCTS` (search), `multi-agent PPO` (sampled
+policies), `league` (human games first), `HER` (what was reached becomes the goal), `SAC` (gradients of each step's
+reward), `GRPO` (answers marked right or wrong), `RLHF` (human judgements).
 
 | card | actions | states | reward | transitions |
 |---|---|---|---|---|

@@ -123,7 +123,7 @@ def test_one_policy_is_best_in_every_state_at_once():
     torch.testing.assert_close(worth.amax(0), library.value_iteration(mdp).values)
 
 
-@pytest.mark.parametrize("cost, in_pit", [(0.05, False), (2.0, True)])
+@pytest.mark.parametrize("cost, in_pit", [(0.05, False), (0.95, True), (2.0, True)])
 def test_dear_steps_drive_the_robot_into_the_pit(cost, in_pit):
     world = yard(cost)
     plan = library.policy_iteration(world.mdp)

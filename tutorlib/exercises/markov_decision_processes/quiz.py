@@ -44,7 +44,7 @@ QUIZ = (
          "The return is its product with the reward, not its sum."),
     ),
     Question(
-        "On the slippery lake with discount 0.99, why does the best policy walk into the border?",
+        "On the frozen lake with discount 0.99, why does the best policy walk into the border?",
         ("A tie: all first steps are worth the same.",
          "Bumping is rewarded.",
          "It slides only towards cells that it likes; waiting costs little.",
@@ -54,7 +54,7 @@ QUIZ = (
          "Only reaching the goal is rewarded.",
          "Right: the move intended fails harmlessly, both slips are acceptable, and a discount "
          "of 0.99 makes a lost step cheap.",
-         "The linear programme and brute force over policies agree with it."),
+         "It had: policy iteration, which solves its equations exactly, agrees."),
     ),
     Question(
         "Why can the methods of this unit not be run as they are on a real language model?",
