@@ -455,8 +455,8 @@ r"""
 
 Paint rewards into this world; the optimal policy answers at once (leave the temperature at 0 until unit 03):
 
-1. Raise **slip**: when does the robot take the long way round the pit?
-2. Lower the **discount**: when does it give the goal up?
+1. Take **slip** to 0: which arrow in the top row turns round, and why?
+2. Lower the **discount**: what becomes of the values, and at 0 of the arrows?
 3. Paint a small reward beside the start. How small can it be and still keep the robot from ever reaching G?
 4. Make it jump into the pit, without touching X.
 """
