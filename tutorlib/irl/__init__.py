@@ -2,10 +2,8 @@
 
 from tutorlib.irl.causal import (
     CausalSolution,
-    backward_pass,
     causal_loss,
     causal_loss_by_recursion,
-    forward_pass,
     solve_causal,
 )
 from tutorlib.irl.demonstrations import (
@@ -15,6 +13,7 @@ from tutorlib.irl.demonstrations import (
     expert_visits,
 )
 from tutorlib.irl.fitting import FitResult, FitSettings, fit_reward
+from tutorlib.irl.likelihood import causal_likelihood, entering_flow
 from tutorlib.irl.maxent import (
     MaxEntSolution,
     maxent_loss,
@@ -23,6 +22,7 @@ from tutorlib.irl.maxent import (
     solve_maxent,
     trajectory_distribution,
 )
+from tutorlib.irl.passes import backward_pass, forward_pass
 from tutorlib.irl.paths import (
     Paths,
     enumerate_paths,
@@ -35,11 +35,12 @@ from tutorlib.irl.transfer import Transfer, evaluate_transfer, evaluate_transfer
 from tutorlib.irl.union import disjoint_union, join_visits, split_states
 
 __all__ = [
-    "CausalSolution", "FitResult", "FitSettings", "LinearReward", "MaxEntSolution", "NeuralReward",
-    "Paths", "TabularReward", "Transfer", "backward_pass", "causal_loss",
-    "causal_loss_by_recursion", "check_demonstrations", "demonstrations_from_lists",
-    "disjoint_union", "enumerate_paths", "evaluate_transfer", "evaluate_transfers",
-    "expert_occupancy", "expert_visits", "fit_reward", "forward_pass", "join_visits",
-    "maxent_loss", "maxent_values", "one_step_gamble", "path_probabilities", "path_returns",
-    "path_visits", "pay", "solve_causal", "solve_maxent", "split_states", "trajectory_distribution",
+    "CausalSolution", "FitResult", "FitSettings", "LinearReward", "MaxEntSolution",
+    "NeuralReward", "Paths", "TabularReward", "Transfer", "backward_pass", "causal_likelihood",
+    "causal_loss", "causal_loss_by_recursion", "check_demonstrations",
+    "demonstrations_from_lists", "disjoint_union", "entering_flow", "enumerate_paths",
+    "evaluate_transfer", "evaluate_transfers", "expert_occupancy", "expert_visits",
+    "fit_reward", "forward_pass", "join_visits", "maxent_loss", "maxent_values",
+    "one_step_gamble", "path_probabilities", "path_returns", "path_visits", "pay",
+    "solve_causal", "solve_maxent", "split_states", "trajectory_distribution",
 ]

@@ -18,7 +18,7 @@ from tutorlib.errors import InvalidArgumentError
 from tutorlib.irl.layout import check_reward, resolve_steps
 from tutorlib.mdp import TabularMDP, Trajectories
 
-Episode = tuple[Sequence[int], Sequence[int]]  # states s_0 .. s_T and actions a_0 .. a_(T-1)
+Episode = Sequence  # a pair: states s_0 .. s_T and actions a_0 .. a_(T-1), as whole numbers
 
 
 def demonstrations_from_lists(mdp: TabularMDP, episodes: Sequence[Episode]) -> Trajectories:
@@ -54,6 +54,14 @@ def demonstrations_from_lists(mdp: TabularMDP, episodes: Sequence[Episode]) -> T
     trajectories = Trajectories(states, actions, rewards, mask)
     check_demonstrations(mdp, trajectories)
     return trajectories
+
+
+def as_trajectories(mdp: TabularMDP, demonstrations: Trajectories | Sequence[Episode]
+                    ) -> Trajectories:
+    """Return trajectories as they are, lists of (states, actions) padded."""
+    if isinstance(demonstrations, Trajectories):
+        return demonstrations
+    return demonstrations_from_lists(mdp, demonstrations)
 
 
 def _check_indices(mdp: TabularMDP, states: Tensor, actions: Tensor) -> None:
@@ -197,9 +205,7 @@ def expert_occupancy(mdp: TabularMDP, demonstrations: Trajectories | Sequence[Ep
     [[1.0, 1.0]]
     """
     if not isinstance(demonstrations, Tensor):
-        if not isinstance(demonstrations, Trajectories):
-            demonstrations = demonstrations_from_lists(mdp, demonstrations)
-        return expert_visits(mdp, demonstrations, horizon)
+        return expert_visits(mdp, as_trajectories(mdp, demonstrations), horizon)
     table, whole = demonstrations, _total_time(mdp.discount, resolve_steps(mdp, horizon))
     check_reward(mdp, table, "the expert's occupancy")
     if bool((table < 0).any()):

@@ -4,6 +4,11 @@ Each gradient step plans softly for the present reward, counts where that plan g
 reward's parameters along the gap between those visits and the demonstrator's. It stops when the
 visits agree, or when the gradient is gone (what is left of the gap then lies outside of what the
 model can express), or after a number of steps; the result says which.
+
+The objective "gap" matches visits from the process's own start (Ziebart 2010). From few
+demonstrations it has no minimum unless ``l2`` gives it one; "likelihood" fits the actions that
+were seen, where they were seen (``tutorlib.irl.likelihood``). With exact visits the two are the
+same.
 """
 
 from __future__ import annotations
@@ -15,10 +20,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from tutorlib.errors import InvalidArgumentError
+from tutorlib.errors import InvalidArgumentError, NotConvergedError
 from tutorlib.irl.causal import CausalSolution, gap_loss, solve_causal
-from tutorlib.irl.demonstrations import Episode, expert_occupancy
-from tutorlib.irl.layout import check_reward
+from tutorlib.irl.demonstrations import (
+    Episode,
+    as_trajectories,
+    expert_occupancy,
+    expert_visits,
+)
+from tutorlib.irl.layout import check_reward, resolve_steps
+from tutorlib.irl.likelihood import entering_flow
 from tutorlib.mdp import TabularMDP, Trajectories
 
 
@@ -28,12 +39,21 @@ class FitSettings:
 
     temperature: float = 1.0  # lambda of the soft-optimal policy that the demonstrator is taken for
     horizon: int | None = None  # decisions per episode; None: the process's own
+    objective: str = "gap"  # "gap": match visits; "likelihood": of the demonstrated actions
     steps: int = 500  # most gradient steps
     learning_rate: float = 0.1  # of Adam or sgd; L-BFGS searches along its line from 1
     optimizer: str = "adam"  # "adam", "sgd" (plain gradient descent) or "lbfgs"
     l2: float = 0.0  # weight of half the squared parameters, added to the loss
     occupancy_tolerance: float = 1e-3  # stop when no visit differs by more than this
     gradient_tolerance: float = 1e-5  # or when no parameter's gradient is larger than this
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is asked of the policy: visits, and where its flow enters (None: at the start)."""
+
+    occupancy: Float[Tensor, "*batch states actions"]
+    entering: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -58,10 +78,11 @@ def fit_reward(mdp: TabularMDP, model: nn.Module,
     """Train ``model`` in place until its soft-optimal policy visits what the demonstrator visits.
 
     ``model(mdp)`` returns r(s, a), [*batch, states, actions]: see ``tutorlib.irl.rewards``.
-    ``demonstrations`` is whatever ``expert_occupancy`` takes. Convex for tabular and linear models.
+    ``demonstrations`` is whatever ``expert_occupancy`` takes; for the likelihood over a horizon, a
+    table must be per step. Convex for tabular and linear models with the objective "gap".
 
-    Raises InvalidArgumentError for demonstrations that cannot have happened in ``mdp``, and when
-    the reward stops being finite.
+    Raises InvalidArgumentError for demonstrations that cannot have happened in ``mdp`` and for a
+    reward that stops being finite; NotConvergedError when the loss has no minimum.
 
     >>> from tutorlib.irl.rewards import TabularReward
     >>> mdp = TabularMDP.from_dense([[[1.0], [1.0]]], [[0.0, 0.0]], horizon=1)
@@ -70,25 +91,43 @@ def fit_reward(mdp: TabularMDP, model: nn.Module,
     True
     """
     settings = settings or FitSettings()
-    expert = expert_occupancy(mdp, demonstrations, settings.horizon)
+    evidence = _evidence(mdp, demonstrations, settings)
     optimizer = _optimizer(model, settings)
     history, latest = [], {}
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        latest.update(_evaluate(mdp, model, expert, settings, latest.get("solution")))
+        latest.update(_evaluate(mdp, model, evidence, settings, latest.get("solution")))
         latest["loss"].backward()
         return latest["loss"]
 
     for step in range(settings.steps + 1):
         closure()
-        history.append(_record(step, model, latest, expert))
+        history.append(_record(step, model, latest, evidence))
         stopped_by = _verdict(history[-1], settings)
         if stopped_by or step == settings.steps:
             break
         optimizer.step(closure if settings.optimizer == "lbfgs" else None)
-    return FitResult(latest["reward"].detach(), latest["solution"], expert, history,
-                     stopped_by or "steps")
+    reward = latest["reward"].detach()
+    plan = solve_causal(mdp, reward, settings.temperature, settings.horizon)
+    return FitResult(reward, plan, evidence.occupancy, history, stopped_by or "steps")
+
+
+def _evidence(mdp: TabularMDP, demonstrations, settings: FitSettings) -> Evidence:
+    """Return what the objective asks for."""
+    if settings.objective == "gap":
+        return Evidence(expert_occupancy(mdp, demonstrations, settings.horizon), None)
+    if settings.objective != "likelihood":
+        raise InvalidArgumentError(
+            f"objective is {settings.objective!r}; expected 'gap' or 'likelihood'"
+        )
+    endless = resolve_steps(mdp, settings.horizon) is None
+    visits = demonstrations
+    if not isinstance(visits, Tensor):
+        visits = expert_visits(mdp, as_trajectories(mdp, demonstrations), settings.horizon,
+                               per_step=not endless, max_missing=1.0)
+    entering = entering_flow(mdp, visits, settings.horizon)
+    return Evidence(visits if endless else visits.sum(-3), entering)
 
 
 def _optimizer(model: nn.Module, settings: FitSettings) -> torch.optim.Optimizer:
@@ -106,23 +145,31 @@ def _optimizer(model: nn.Module, settings: FitSettings) -> torch.optim.Optimizer
     )
 
 
-def _evaluate(mdp: TabularMDP, model: nn.Module, expert: Tensor, settings: FitSettings,
+def _evaluate(mdp: TabularMDP, model: nn.Module, evidence: Evidence, settings: FitSettings,
               former: CausalSolution | None) -> dict:
     """Return the model's reward, its solution, and the loss summed over any batch."""
     reward = model(mdp)
     check_reward(mdp, reward, "the model's reward")
-    endless = former is not None and former.policy.ndim == former.occupancy.ndim
-    solution = solve_causal(mdp, reward, settings.temperature, settings.horizon,
-                            start=former.values if endless else None)
-    loss = gap_loss(mdp, reward, expert, solution, settings.temperature).sum()
+    guess = former.values if former is not None and former.endless else None
+    solution = solve_causal(mdp, reward, settings.temperature, settings.horizon, guess,
+                            evidence.entering)
+    losses = gap_loss(mdp, reward, evidence.occupancy, solution, settings.temperature,
+                      evidence.entering)
     if settings.l2:
-        loss = loss + settings.l2 / 2 * sum((p**2).sum() for p in model.parameters())
-    return {"reward": reward, "solution": solution, "loss": loss}
+        penalty = settings.l2 / 2 * sum((p**2).sum() for p in model.parameters())
+        return {"reward": reward, "solution": solution, "loss": losses.sum() + penalty}
+    if float(losses.detach().min()) < -1e-3:  # a likelihood of more than 1: see causal.py
+        raise NotConvergedError(
+            "the loss has no minimum: no policy of this process has the demonstrated visits, "
+            "which are a sample's, and the reward runs away along a shaping; use "
+            "objective='likelihood', an l2 above 0, or fewer features"
+        )
+    return {"reward": reward, "solution": solution, "loss": losses.sum()}
 
 
-def _record(step: int, model: nn.Module, latest: dict, expert: Tensor) -> dict[str, float]:
+def _record(step: int, model: nn.Module, latest: dict, evidence: Evidence) -> dict[str, float]:
     """Return one line of the history."""
-    gap = (latest["solution"].occupancy - expert).abs().max()
+    gap = (latest["solution"].occupancy - evidence.occupancy).abs().max()
     gradient = max(float(p.grad.abs().max()) for p in model.parameters())
     return {"step": step, "loss": float(latest["loss"].detach()), "occupancy_gap": float(gap),
             "gradient": gradient}
