@@ -40,8 +40,9 @@ r"""
 This robot moves one cell at a time. A **reward** says what arriving in a cell is worth. From rewards alone the computer
 finds the robot's best steps (arrows) and what it can expect from each cell (the numbers: its **value**).
 
-You choose the reward. Pick a cell with the mouse, or with the arrow keys, and paint it. Can you make the robot take the
-long way round the wall? Can you make it never want to arrive?
+You choose the reward: set the brush, then paint cells with the mouse, or with arrow keys and space. Can you make the robot
+take the long way round the wall? Can you make it never want to arrive? (The other sliders get units of their own; try
+them too. *Reset* undoes everything.)
 """
 
 # %%
@@ -112,7 +113,7 @@ everything: walking on for ever pays more than arriving.
 
 Behaviour is **evidence** about reward, not proof. Finding rewards behind behaviour is *inverse
 reinforcement learning*. A language model is in the same place: its step is one token, and nobody can
-paint its reward. People can only show good answers, or say which of two is better.
+paint its reward. People show good answers, or say which of two is better; only now and then can a program check one.
 """
 
 # %% [markdown]
