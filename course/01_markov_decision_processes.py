@@ -453,7 +453,7 @@ learning_curves({"average so far": running}, np.arange(1, episodes + 1),
 r"""
 ## Play: you set the reward
 
-Paint rewards into this world; the optimal policy answers at once (leave the temperature at 0 until unit 03):
+Paint rewards; the optimal policy answers at once (leave the temperature at 0 until unit 03):
 
 1. Take **slip** to 0: which arrow in the top row turns round, and why?
 2. Lower the **discount**: what becomes of the values, and at 0 of the arrows?
