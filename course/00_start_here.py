@@ -37,12 +37,11 @@ print("It runs. You have four tools:", ", ".join(tool.__name__ for tool in tools
 r"""
 ## A robot that wants something
 
-This robot moves one cell at a time. A **reward** says what arriving in a cell is worth. From rewards alone the computer
-finds the robot's best steps (arrows) and what it can expect from each cell (the numbers: its **value**).
+A **reward** says what arriving in a cell is worth. From rewards alone the computer finds the robot's best steps (arrows)
+and what it can expect from each cell (the numbers: its **value**).
 
 You choose the reward: set the brush, then paint cells with the mouse, or with arrow keys and space. Can you make the robot
-take the long way round the wall? Can you make it never want to arrive? (The other sliders get units of their own; try
-them too. *Reset* undoes everything.)
+take the long way round the wall? Can you make it never want to arrive? (The other sliders get units of their own.)
 """
 
 # %%
@@ -108,12 +107,12 @@ gridworld_panels(panels, title=f"{len(same)} of {len(suspects)} rewards lead to 
 r"""
 ## Same steps, different wishes
 
-A robot that loves the goal and one that hates walking look alike from outside. A small tip per step changes
+A robot that loves the goal and one that hates walking look alike. A small tip per step changes
 everything: walking on for ever pays more than arriving.
 
 Behaviour is **evidence** about reward, not proof. Finding rewards behind behaviour is *inverse
-reinforcement learning*. A language model is in the same place: its step is one token, and nobody can
-paint its reward. People show good answers, or say which of two is better; only now and then can a program check one.
+reinforcement learning*. So with a language model: its step is one token, and nobody can
+paint its reward. People show good answers, or say which of two is better; only sometimes can a program check one.
 """
 
 # %% [markdown]
@@ -185,11 +184,11 @@ r"""
 Below are a task, a cell for your answer, and a **check**. The check has three outcomes:
 
 - *not attempted*: the cell is as you found it;
-- *not passed*: it says where you differ, and names your mistake if it knows it;
+- *not passed*: it says where you differ, and names a mistake that it knows;
 - *passed*: with a picture of what you built.
 
-In each case the lesson goes on: unless you pass, `check` hands a reference answer to the later cells. In `exercises/`, the cell
-below the check gives three **hints**, one at a time; `solution("...")` shows an answer.
+The lesson always goes on: unless you pass, `check` hands a reference answer to the later cells. In `exercises/`, the cell
+below the check gives three **hints**, one by one; `solution("...")` shows an answer.
 """
 
 # %% [markdown] exercise="start_here.softmax_with_temperature"
@@ -272,11 +271,11 @@ quiz("start_here")
 r"""
 ## Go further
 
-- Sutton and Barto (2018), *Reinforcement Learning*, chapter 1: what a reward is, and is not. Free online.
-- Ng and Russell (2000), *Algorithms for inverse reinforcement learning*: the first paper on today's puzzle, with the
-  remark that a reward of zero explains any behaviour.
+- Sutton and Barto (2018), *Reinforcement Learning*, chapter 1: what a reward is, and is not.
+- Ng and Russell (2000), *Algorithms for inverse reinforcement learning*: today's puzzle, with the remark that a reward of
+  zero explains any behaviour.
 - Sun and van der Schaar (2025), [arXiv 2507.13158](https://arxiv.org/abs/2507.13158): the tutorial that this course follows.
 
-**Think about it.** Which change to the room would tell the prize from the fine? (Unit 05.) **An open question.** People's
-judgements are behaviour too. Which reward do they reveal when people disagree, or contradict themselves?
+**To think about.** Which change to the room would tell prize from fine? (Unit 05.) **An open question.** People's judgements are
+behaviour too. Which reward do they reveal when people disagree?
 """
