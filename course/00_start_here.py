@@ -250,7 +250,7 @@ r"""
 ## What you take along
 
 1. A reward gives behaviour: planning.
-2. Behaviour gives evidence about reward, never the reward itself.
+2. Behaviour gives evidence about reward, not the reward itself.
 3. Both questions return, with the same algebra, for language models.
 4. Temperature divides scores: cold sharpens, heat flattens.
 5. `check` tells right from wrong, `hint` helps, and the lesson always goes on.
