@@ -255,8 +255,10 @@ def test_a_gpu_gives_what_the_cpu_gives(seed, changes):
     (lambda m: backward_pass(m, m.reward, horizon=0), "horizon is 0"),
     (lambda m: backward_pass(m, m.reward, horizon=True), "horizon is True"),
     (lambda m: forward_pass(m, random_policy(m, 0)), "one table per step"),
+    (lambda m: forward_pass(m, 2 * random_policy(m, 0, 3)), "policy in state 's0' is"),
+    (lambda m: forward_pass(m, random_policy(m, 0, 3), entering=m.reward), "entering has shape"),
     (lambda m: forward_pass(m, random_policy(m, 0, 2)), "one table per step"),
-    (lambda m: forward_pass(m.replace(horizon=None), m.reward, per_step=True), "endless"),
+    (lambda m: forward_pass(m.replace(horizon=None), random_policy(m, 0), None, True), "endless"),
     (lambda m: solve_causal(m.replace(discount=1.0), m.reward, horizon=-1), "horizon is -1"),
     (lambda m: causal_loss_by_recursion(m.replace(horizon=None), m.reward, m.reward), "horizon"),
 ])

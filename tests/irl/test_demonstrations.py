@@ -12,6 +12,7 @@ from tutorlib.errors import InvalidArgumentError, TutorlibError
 from tutorlib.irl import (
     check_demonstrations,
     demonstrations_from_lists,
+    expert_branch_visits,
     expert_occupancy,
     expert_visits,
     forward_pass,
@@ -46,6 +47,19 @@ def test_counts_by_hand(line):
     assert steps.shape == (3, 3, 4)
     close(steps.sum((1, 2)), torch.tensor([1.0, 0.5, 0.125], dtype=torch.float64))
     close(steps.sum(0), visits)
+
+
+def test_visits_per_branch_tell_where_each_step_led():
+    """Arrivals weigh R(s'): the branch counts times R equal the discounted rewards received."""
+    mdp = random_mdp(2, branches=3, horizon=6, terminals=1, states=5)
+    demos = sample_trajectories(mdp, random_policy(mdp, 2), 50, 6, torch.Generator().manual_seed(0))
+    visits = expert_branch_visits(mdp, demos)
+    close(visits.sum(-1), expert_visits(mdp, demos))
+    arrival = torch.randn(5, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    received = sum(
+        mdp.discount**t * float(arrival[demos.states[i, t + 1]]) / 50
+        for i in range(50) for t in range(6) if bool(demos.mask[i, t]))
+    assert float((visits * arrival[mdp.successors]).sum()) == pytest.approx(received)
 
 
 def test_they_are_averaged_not_added(line):

@@ -9,6 +9,7 @@ from tutorlib.irl.causal import (
 from tutorlib.irl.demonstrations import (
     check_demonstrations,
     demonstrations_from_lists,
+    expert_branch_visits,
     expert_occupancy,
     expert_visits,
 )
@@ -39,8 +40,8 @@ __all__ = [
     "NeuralReward", "Paths", "TabularReward", "Transfer", "backward_pass", "causal_likelihood",
     "causal_loss", "causal_loss_by_recursion", "check_demonstrations",
     "demonstrations_from_lists", "disjoint_union", "entering_flow", "enumerate_paths",
-    "evaluate_transfer", "evaluate_transfers", "expert_occupancy", "expert_visits",
-    "fit_reward", "forward_pass", "join_visits", "maxent_loss", "maxent_values",
-    "one_step_gamble", "path_probabilities", "path_returns", "path_visits", "pay",
-    "solve_causal", "solve_maxent", "split_states", "trajectory_distribution",
+    "evaluate_transfer", "evaluate_transfers", "expert_branch_visits", "expert_occupancy",
+    "expert_visits", "fit_reward", "forward_pass", "join_visits", "maxent_loss",
+    "maxent_values", "one_step_gamble", "path_probabilities", "path_returns", "path_visits",
+    "pay", "solve_causal", "solve_maxent", "split_states", "trajectory_distribution",
 ]

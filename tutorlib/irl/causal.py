@@ -29,12 +29,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from tutorlib.errors import InvalidArgumentError
 from tutorlib.irl.layout import Layout, check_reward, check_temperature, resolve_steps
-from tutorlib.irl.passes import backward_pass, forward_pass, soft_step
+from tutorlib.irl.passes import backward, forward, soft_step
 from tutorlib.mdp import TabularMDP
 
 
@@ -61,6 +62,7 @@ class CausalSolution:
         return (self.values[..., :-1, :] * entering).sum((-2, -1))
 
 
+@torch.no_grad()
 def solve_causal(mdp: TabularMDP, reward: Float[Tensor, "*batch states actions"],
                  temperature: float = 1.0, horizon: int | None = None,
                  start: Tensor | None = None, entering: Tensor | None = None) -> CausalSolution:
@@ -68,14 +70,16 @@ def solve_causal(mdp: TabularMDP, reward: Float[Tensor, "*batch states actions"]
 
     ``start`` is a first guess of an endless problem's values; ``entering`` as in ``forward_pass``.
 
-    >>> import torch
     >>> mdp = TabularMDP.from_dense([[[1.0], [1.0]]], [[0.0, 0.0]], horizon=1)
     >>> reward = torch.tensor([[3.0, 1.0]], dtype=torch.float64).log()
     >>> solve_causal(mdp, reward).occupancy.round(decimals=6).tolist()
     [[0.75, 0.25]]
     """
-    values, policy = backward_pass(mdp, reward.detach(), temperature, horizon, start)
-    return CausalSolution(values, policy, forward_pass(mdp, policy, horizon, entering=entering))
+    check_reward(mdp, reward)
+    check_temperature(temperature)
+    steps, layout = resolve_steps(mdp, horizon), Layout.of(mdp)
+    values, policy = backward(mdp, layout, reward.detach(), temperature, steps, start)
+    return CausalSolution(values, policy, forward(mdp, layout, policy, steps, entering))
 
 
 def causal_loss(mdp: TabularMDP, reward: Float[Tensor, "*batch states actions"],
@@ -86,7 +90,6 @@ def causal_loss(mdp: TabularMDP, reward: Float[Tensor, "*batch states actions"],
     The value is exact. The gradient reaches whatever computed ``reward`` through the surrogate
     sum_sa reward * (rho_r - rho_E), with both visits held fixed: no recursion is differentiated.
 
-    >>> import torch
     >>> mdp = TabularMDP.from_dense([[[1.0], [1.0]]], [[0.0, 0.0]], horizon=1)
     >>> reward = torch.zeros(1, 2, dtype=torch.float64, requires_grad=True)
     >>> causal_loss(mdp, reward, torch.tensor([[1.0, 0.0]], dtype=torch.float64)).backward()

@@ -8,6 +8,7 @@ say) is accepted as it is.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -145,31 +146,55 @@ def expert_visits(mdp: TabularMDP, trajectories: Trajectories, horizon: int | No
     >>> expert_visits(mdp, demonstrations, horizon=2).tolist()
     [[0.75], [0.75]]
     """
-    check_demonstrations(mdp, trajectories)
     steps = resolve_steps(mdp, horizon)
-    length = trajectories.actions.shape[1] if steps is None else min(
-        steps, trajectories.actions.shape[1])
-    states, actions = trajectories.states[:, :length], trajectories.actions[:, :length]
-    mask = trajectories.mask[:, :length] & ~mdp.terminal[states]
-    _check_missing(mdp, trajectories, mask, steps, max_missing)
-    times = torch.arange(length, device=mdp.device)
-    weights = mask * mdp.discount ** times.to(mdp.dtype) / len(states)
-    pairs = states * mdp.n_actions + actions
+    states, actions, weights = _weighted_steps(mdp, trajectories, steps, max_missing)
+    cells = states * mdp.n_actions + actions
     if not per_step:
-        times, rows = torch.zeros_like(times), 1
-    else:
-        rows = length if steps is None else steps
-    cells = (times * mdp.n_states * mdp.n_actions + pairs).reshape(-1)
-    counts = mdp.reward.new_zeros(rows * mdp.n_states * mdp.n_actions)
-    counts.index_add_(0, cells, weights.reshape(-1))
-    counts = counts.view(rows, mdp.n_states, mdp.n_actions)
-    return counts if per_step else counts[0]
+        return _count(cells, weights, (mdp.n_states, mdp.n_actions))
+    times = torch.arange(cells.shape[1], device=mdp.device)
+    cells = cells + times * mdp.n_states * mdp.n_actions
+    return _count(cells, weights, (steps or len(times), mdp.n_states, mdp.n_actions))
 
 
-def _check_missing(mdp: TabularMDP, trajectories: Trajectories, mask: Tensor, steps: int | None,
+def expert_branch_visits(mdp: TabularMDP, trajectories: Trajectories, horizon: int | None = None
+                         ) -> Float[Tensor, "states actions branches"]:
+    """Return the mean discounted visits of (s, a, branch): for rewards that are paid on arrival.
+
+    >>> mdp = TabularMDP.from_dense([[[0.5, 0.5]], [[0.0, 1.0]]], [[0.0], [0.0]], horizon=2)
+    >>> demonstrations = demonstrations_from_lists(mdp, [([0, 0, 1], [0, 0])])
+    >>> expert_branch_visits(mdp, demonstrations)[0].tolist()
+    [[1.0, 0.95]]
+    """
+    steps = resolve_steps(mdp, horizon)
+    states, actions, weights = _weighted_steps(mdp, trajectories, steps, 0.01)
+    following = trajectories.states[:, 1 : states.shape[1] + 1, None]
+    reached = mdp.successors[states, actions] == following
+    branch = (reached & (mdp.probabilities[states, actions] > 0)).long().argmax(-1)
+    cells = (states * mdp.n_actions + actions) * mdp.n_branches + branch
+    return _count(cells, weights, (mdp.n_states, mdp.n_actions, mdp.n_branches))
+
+
+def _weighted_steps(mdp: TabularMDP, trajectories: Trajectories, steps: int | None,
+                    max_missing: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Return states, actions and weights gamma^t / n of the steps within the horizon, checked."""
+    check_demonstrations(mdp, trajectories)
+    states, actions = trajectories.states[:, :-1][:, :steps], trajectories.actions[:, :steps]
+    taken = trajectories.mask[:, :steps] & ~mdp.terminal[states]
+    _check_missing(mdp, trajectories, taken, steps, max_missing)
+    times = torch.arange(actions.shape[1], device=mdp.device)
+    return states, actions, taken * mdp.discount ** times.to(mdp.dtype) / len(states)
+
+
+def _count(cells: Tensor, weights: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Return a table of ``shape`` with the weights added up in the cells they belong to."""
+    counts = weights.new_zeros(math.prod(shape))
+    return counts.index_add_(0, cells.reshape(-1), weights.reshape(-1)).view(shape)
+
+
+def _check_missing(mdp: TabularMDP, trajectories: Trajectories, taken: Tensor, steps: int | None,
                    max_missing: float) -> None:
     """Raise InvalidArgumentError when demonstrations stop early, other than in a terminal state."""
-    lengths = mask.sum(1)
+    lengths = taken.sum(1)
     last = trajectories.states.gather(1, lengths[:, None])[:, 0]
     whole = _total_time(mdp.discount, steps)
     seen = torch.tensor([_total_time(mdp.discount, int(k)) for k in lengths.tolist()])

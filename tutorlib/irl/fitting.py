@@ -127,7 +127,8 @@ def _evidence(mdp: TabularMDP, demonstrations, settings: FitSettings) -> Evidenc
         visits = expert_visits(mdp, as_trajectories(mdp, demonstrations), settings.horizon,
                                per_step=not endless, max_missing=1.0)
     entering = entering_flow(mdp, visits, settings.horizon)
-    return Evidence(visits if endless else visits.sum(-3), entering)
+    total = visits if endless else visits.sum(-3)
+    return Evidence(expert_occupancy(mdp, total, settings.horizon), entering)
 
 
 def _optimizer(model: nn.Module, settings: FitSettings) -> torch.optim.Optimizer:

@@ -38,8 +38,8 @@ class Layout:
     def expect(self, values: Float[Tensor, "*batch states"]
                ) -> Float[Tensor, "*batch actions states"]:
         """Return gamma E[V(s') | s, a]: one step backward in time."""
-        following = values.index_select(-1, self.successors)
-        return (self.weights * following.unflatten(-1, self.weights.shape)).sum(-3)
+        following = values.index_select(-1, self.successors).unflatten(-1, self.weights.shape)
+        return following.mul_(self.weights).sum(-3)  # in place: the largest array, made only once
 
     def flow(self, visits: Float[Tensor, "*batch actions states"]
              ) -> Float[Tensor, "*batch states"]:
@@ -86,6 +86,8 @@ def check_reward(mdp: TabularMDP, reward: Tensor, name: str = "reward") -> None:
             f"{name} is {reward.dtype} on {reward.device}, the process {mdp.dtype} on "
             f"{mdp.device}; use {name}.to(mdp.probabilities)"
         )
+    if math.isfinite(float(reward.detach().sum())):  # one quick look; a longer one if in doubt
+        return
     bad = ~torch.isfinite(reward)
     if bool(bad.any()):
         *_, state, action = bad.nonzero()[0].tolist()

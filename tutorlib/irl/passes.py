@@ -26,7 +26,7 @@ def soft_step(q: Float[Tensor, "*batch actions states"], temperature: float
               ) -> tuple[Float[Tensor, "*batch states"], Float[Tensor, "*batch actions states"]]:
     """Return V = lambda log sum_a exp(Q / lambda) and pi = exp((Q - V) / lambda), from one exp."""
     largest = q.amax(-2, keepdim=True)
-    scaled = ((q - largest) / temperature).exp()
+    scaled = (q - largest).div_(temperature).exp_()
     total = scaled.sum(-2, keepdim=True)
     return (largest + temperature * total.log()).squeeze(-2), scaled / total
 
@@ -50,7 +50,14 @@ def backward_pass(mdp: TabularMDP, reward: Float[Tensor, "*batch states actions"
     """
     check_reward(mdp, reward)
     check_temperature(temperature)
-    steps, layout = resolve_steps(mdp, horizon), Layout.of(mdp)
+    steps = resolve_steps(mdp, horizon)
+    return backward(mdp, Layout.of(mdp), reward, temperature, steps, start, tolerance)
+
+
+def backward(mdp: TabularMDP, layout: Layout, reward: Tensor, temperature: float,
+             steps: int | None, start: Tensor | None, tolerance: float = 1e-10
+             ) -> tuple[Tensor, Tensor]:
+    """Do the work of ``backward_pass`` for arguments that are known to be good."""
     # states innermost; a terminal state pays nothing and has value 0
     reward = reward.transpose(-1, -2).masked_fill(mdp.terminal, 0.0).contiguous()
     if steps is None:
@@ -113,37 +120,56 @@ def forward_pass(mdp: TabularMDP, policy: Float[Tensor, "*batch states actions"]
     >>> forward_pass(mdp, torch.full((3, 1, 2), 0.5, dtype=torch.float64)).tolist()
     [[0.875, 0.875]]
     """
+    steps = resolve_steps(mdp, horizon)
+    check_policy(mdp, policy, steps)
+    if steps is None and per_step:
+        raise InvalidArgumentError("visits per step need a horizon; this process is endless")
+    wanted = (mdp.n_states,) if steps is None else (steps, mdp.n_states)
+    if entering is not None and tuple(entering.shape[-len(wanted):]) != wanted:
+        raise InvalidArgumentError(
+            f"entering has shape {tuple(entering.shape)}; expected (..., *{wanted})"
+        )
+    return forward(mdp, Layout.of(mdp), policy, steps, entering, per_step)
+
+
+def check_policy(mdp: TabularMDP, policy: Tensor, steps: int | None) -> None:
+    """Raise InvalidArgumentError unless ``policy`` holds distributions, one table per step."""
     check_reward(mdp, policy, "policy")
-    steps, layout = resolve_steps(mdp, horizon), Layout.of(mdp)
-    tables = policy.transpose(-1, -2)
-    if steps is None:
-        if per_step:
-            raise InvalidArgumentError("visits per step need a horizon; this process is endless")
-        begin = mdp.initial_state_dist if entering is None else entering
-        begin = begin.masked_fill(mdp.terminal, 0.0)
-        return _endless_visits(mdp, layout, tables, begin).transpose(-1, -2)
-    if policy.ndim < 3 or policy.shape[-3] != steps:
+    if steps is not None and (policy.ndim < 3 or policy.shape[-3] != steps):
         raise InvalidArgumentError(
             f"policy has shape {tuple(policy.shape)}; expected (..., {steps}, {mdp.n_states}, "
             f"{mdp.n_actions}): one table per step (policy.expand({steps}, -1, -1) repeats one)"
         )
-    return _visits(mdp, layout, tables.movedim(-3, 0), entering, per_step).transpose(-1, -2)
+    sums, tolerance = policy.sum(-1), 1e-8 if policy.dtype == torch.float64 else 1e-5
+    wrong = ((sums - 1).abs() > tolerance) | (policy < 0).any(-1)
+    if bool(wrong.any()):
+        place = tuple(wrong.nonzero()[0].tolist())
+        raise InvalidArgumentError(
+            f"policy in state {mdp.state_names[place[-1]]!r} is {policy[place].tolist()}; expected "
+            "probabilities of the actions that sum to 1"
+        )
 
 
-def _visits(mdp: TabularMDP, layout: Layout, tables: Tensor, entering: Tensor | None,
-            per_step: bool) -> Tensor:
-    """Follow the flow step by step: time outside, all states at once inside."""
+def forward(mdp: TabularMDP, layout: Layout, policy: Tensor, steps: int | None,
+            entering: Tensor | None, per_step: bool = False) -> Tensor:
+    """Do the work of ``forward_pass`` for arguments that are known to be good."""
+    tables = policy.transpose(-1, -2)
+    if steps is None:
+        begin = mdp.initial_state_dist if entering is None else entering
+        begin = begin.masked_fill(mdp.terminal, 0.0)
+        return _endless_visits(mdp, layout, tables, begin).transpose(-1, -2)
     if entering is None:
-        entering = torch.stack([mdp.initial_state_dist] + (len(tables) - 1) * [
-            torch.zeros_like(mdp.initial_state_dist)])
+        entering = torch.zeros(steps, mdp.n_states, dtype=mdp.dtype, device=mdp.device)
+        entering[0] = mdp.initial_state_dist
     arriving = entering.masked_fill(mdp.terminal, 0.0).movedim(-2, 0)
-    states, total, visits = torch.zeros_like(arriving[0]), torch.zeros_like(tables[0]), []
-    for table, new in zip(tables, arriving, strict=True):
+    tables, visits = tables.movedim(-3, 0), []
+    states, total = torch.zeros_like(arriving[0]), torch.zeros_like(tables[0])
+    for table, new in zip(tables, arriving, strict=True):  # time outside, all states at once inside
         now = (states + new).unsqueeze(-2) * table
-        total += now
+        total = total + now
         visits += [now] if per_step else []
         states = layout.flow(now)
-    return torch.stack(visits, -3) if per_step else total
+    return (torch.stack(visits, -3) if per_step else total).transpose(-1, -2)
 
 
 def _endless_visits(mdp: TabularMDP, layout: Layout, policy: Tensor, begin: Tensor) -> Tensor:

@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tutorlib.irl.causal import backward_pass, forward_pass
 from tutorlib.irl.layout import check_reward, resolve_steps
+from tutorlib.irl.passes import backward_pass, forward_pass
 from tutorlib.mdp import TabularMDP, finite_horizon_plan, uniform_policy, value_iteration
 
 
