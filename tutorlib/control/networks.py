@@ -18,7 +18,7 @@ def mlp(sizes: Sequence[int], output_gain: float, generator: torch.Generator) ->
     """Return a tanh network with orthogonal weights and zero biases.
 
     Hidden layers have gain sqrt(2). ``output_gain`` is 0.01 for a policy, which then starts close
-    to uniform, and 1 for a critic (Huang et al. 2022, details 2 and 3 of their 37).
+    to uniform, and 1 for a critic (Huang et al. 2022, core detail 2).
 
     >>> mlp([4, 64, 2], 0.01, torch.Generator().manual_seed(0))(torch.ones(3, 4)).shape
     torch.Size([3, 2])
