@@ -84,6 +84,27 @@ def test_known_mistakes_are_named(exercise):
         assert result.mistake is mutant and mutant.message in text
 
 
+def test_two_mistakes_at_once_look_like_the_one_that_explains_most(exercise):
+    def summed_and_clipped(x):  # the known mistake, and a second one that shows only sometimes
+        return torch.cumsum(x, 0).clamp(min=-0.5)
+
+    result, text = judged(exercise, summed_and_clipped)
+    assert result.mistake.name == "sum" and not result.certain
+    assert "It looks like a known mistake" in text
+
+
+def test_a_pair_of_values_and_indices_is_explained(exercise):
+    _, text = judged(exercise, lambda x: x.max(dim=0))
+    assert "take `.values`" in text
+
+
+def test_large_arguments_are_shown_by_their_shape(exercise):
+    from tutorlib.grading.report import call_text
+
+    text = call_text(exercise, Case((torch.zeros(5, 5),)))
+    assert text == "running_mean(x=<tensor of shape (5, 5)>)"
+
+
 def test_a_new_mistake_is_not_taken_for_a_known_one(exercise):
     assert evaluate(exercise, lambda x: x * 3).mistake is None
 
@@ -161,7 +182,7 @@ def test_changing_the_inputs_is_found_even_when_the_value_is_right(exercise):
         return value
 
     result, text = judged(exercise, answer)
-    assert result.stage == "changed inputs" and "argument 1" in text
+    assert result.stage == "changed inputs" and "changed `x` in place" in text
     assert exercise.hand.args[0].tolist() == [2.0, 4.0, 9.0]
 
 

@@ -51,6 +51,8 @@ def test_hints_come_one_after_the_other(registered, capsys):
     for expected in ("Think of sums.", "cumsum over count", "cumsum(x) / ...", "cumsum(x) / ..."):
         hint(registered.id)
         assert expected in capsys.readouterr().out
+    hint(registered.id)
+    assert "That was the last of three hints" in capsys.readouterr().out
     hint(registered.id, 1)
     assert "Think of sums." in capsys.readouterr().out
     with pytest.raises(LessonError, match="level 1, 2 or 3"):

@@ -90,7 +90,8 @@ def _compare_arrays(got, want: torch.Tensor, rtol, atol, path) -> Difference | N
     array = as_tensor(got)
     if array is None:
         return Difference("type", f"{_here(path)}a tensor of shape {tuple(want.shape)} was "
-                                  f"expected; {_kind(got)} cannot be compared", path)
+                                  f"expected; {_kind(got)} cannot be compared"
+                                  + _pair_note(got), path)
     if array.shape != want.shape:
         wanted = "a single number" if want.ndim == 0 else f"shape {tuple(want.shape)}"
         return Difference("shape", f"{_here(path)}{wanted} was expected, "
@@ -155,6 +156,13 @@ def _family(tensor: torch.Tensor) -> str:
 def _kind(value) -> str:
     """Name a value's type for a sentence."""
     return "None" if value is None else type(value).__name__
+
+
+def _pair_note(got) -> str:
+    """Say what a (values, indices) pair of torch is, the commonest surprise of ``max(dim=...)``."""
+    if not type(got).__module__.startswith("torch.return_types"):
+        return ""
+    return ". With `dim`, torch returns values and indices together: take `.values` or `.indices`"
 
 
 def _here(path: str) -> str:

@@ -7,6 +7,7 @@ same cases; a mistake whose values are the learner's on every case is named.
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass, field
 
 from tutorlib.grading.compare import Difference, compare
@@ -30,6 +31,7 @@ class Result:
     case: Case | None = None  # the case on which it failed
     got: object = None
     mistake: Mutant | None = None  # the known mistake that gives the same values
+    certain: bool = True  # whether on every case, or only on the case that is shown and others
     printed: str = ""
     seconds: float = 0.0  # spent in the learner's own code
     cases_run: int = 0
@@ -114,8 +116,12 @@ def _judge(exercise: Exercise, answer, trials: list[_Trial]) -> Result:
     if found is None:
         return Result(exercise, PASSED, printed=printed, seconds=seconds, cases_run=len(trials))
     stage, trial, message, details = found
+    mistake = _recognise(exercise, trials)
+    certain = mistake is not None
+    if mistake is None and stage in ("hand example", "property", "random instance"):
+        mistake = _resembled(exercise, trials)
     return Result(exercise, FAILED, stage, message, details, trial.case, trial.call.value,
-                  _recognise(exercise, trials), printed, seconds, len(trials))
+                  mistake, certain, printed, seconds, len(trials))
 
 
 def _first_failure(exercise: Exercise, answer, trials: list[_Trial]):
@@ -150,9 +156,17 @@ def _unclean(exercise: Exercise, trial: _Trial):
     if outcome.error is not None:
         kind = type(outcome.error).__name__
         return "error", trial, f"your code raised {kind}: {str(outcome.error)[:500]}", details
-    changed = " and ".join(outcome.changed)
+    changed = " and ".join(_parameter(exercise, name) for name in outcome.changed)
     return "changed inputs", trial, (f"your code changed {changed} in place; work on a copy "
                                      "(for a tensor: x.clone())"), details
+
+
+def _parameter(exercise: Exercise, place: str) -> str:
+    """Name an argument as the task does: "argument 3" becomes `values`."""
+    names = list(inspect.signature(exercise.reference).parameters)
+    number = place.removeprefix("argument ")
+    known = number.isdigit() and int(number) <= len(names)
+    return f"`{names[int(number) - 1]}`" if known else place
 
 
 def _violation(exercise: Exercise, law, answer, case: Case) -> str | None:
@@ -186,20 +200,31 @@ def _behaves_alike(exercise: Exercise, mutant: Mutant, trials: list[_Trial]) -> 
     """Whether the mutant gives the learner's values (or error, or side effect) on every case."""
     if exercise.kind == "value":
         return difference(exercise, trials[0].call.value, copy_value(mutant.answer)) is None
-    for trial in trials:
-        twin = call(mutant.answer, trial.case.args, trial.case.kwargs, exercise.time_limit)
-        mine = trial.call
-        if type(twin.error) is not type(mine.error) or twin.changed != mine.changed:
-            return False
-        if mine.error is None and not _alike(exercise, mine.value, twin.value):
-            return False
-    return True
+    return all(_alike(exercise, mutant, trial) for trial in trials)
 
 
-def _alike(exercise: Exercise, mine, twin) -> bool:
-    """Whether two wrong values are the same wrong value."""
+def _resembled(exercise: Exercise, trials: list[_Trial]) -> Mutant | None:
+    """Return a mistake that explains at least half of the wrong values, the first one among them.
+
+    Two mistakes at once, or one in another guise, agree with a known one on some cases only.
+    """
+    wrong = [trial for trial in trials if not trial.right]
+    for mutant in exercise.mutants:
+        explained = [_alike(exercise, mutant, trial) for trial in wrong]
+        if explained and explained[0] and 2 * sum(explained) >= len(explained):
+            return mutant
+    return None
+
+
+def _alike(exercise: Exercise, mutant: Mutant, trial: _Trial) -> bool:
+    """Whether the mutant does to this case what the learner's answer did."""
+    twin = call(mutant.answer, trial.case.args, trial.case.kwargs, exercise.time_limit)
+    mine = trial.call
+    if type(twin.error) is not type(mine.error) or twin.changed != mine.changed:
+        return False
     try:
-        return compare(mine, twin, exercise.rtol, exercise.atol) is None
+        return mine.error is not None or compare(
+            mine.value, twin.value, exercise.rtol, exercise.atol) is None
     except Exception:
         return False
 

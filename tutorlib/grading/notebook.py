@@ -124,8 +124,12 @@ def _show_figure(exercise: Exercise, answer) -> None:
 def hint(exercise_id: str, level: int | None = None) -> None:
     """Show the next hint of an exercise, or hint ``level``: 1 concept, 2 formula, 3 skeleton."""
     exercise = find_exercise(exercise_id)
+    seen = store().hints_seen(exercise_id)
+    if level is None and seen == 3:
+        note = f'That was the last of three hints; solution("{exercise_id}") shows an answer.'
+        present(Shown("", note, note))
     if level is None:
-        level = min(3, store().hints_seen(exercise_id) + 1)
+        level = min(3, seen + 1)
     if level not in (1, 2, 3):
         raise LessonError(f"hints have level 1, 2 or 3, not {level!r}")
     store().add_hint(exercise_id, level)

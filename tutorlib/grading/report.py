@@ -61,11 +61,24 @@ def call_text(exercise: Exercise, case: Case) -> str:
     """Return the call of a case as Python would read, with the parameters' names."""
     try:
         named = inspect.signature(exercise.reference).bind(*case.args, **case.kwargs).arguments
-        parts = [f"{name}={show_value(value)}" for name, value in named.items()]
+        parts = [f"{name}={_argument(value)}" for name, value in named.items()]
     except (TypeError, ValueError):
-        parts = [show_value(value) for value in case.args]
-        parts += [f"{name}={show_value(value)}" for name, value in case.kwargs.items()]
+        parts = [_argument(value) for value in case.args]
+        parts += [f"{name}={_argument(value)}" for name, value in case.kwargs.items()]
     return f"{exercise.name}({', '.join(parts)})"
+
+
+def _argument(value) -> str:
+    """Return an argument in little space: a large tensor by its shape, an object by its type."""
+    if isinstance(value, torch.Tensor | np.ndarray) and _count(value) > 24:
+        return f"<tensor of shape {tuple(value.shape)}>"
+    known = torch.Tensor | np.ndarray | int | float | str | list | tuple | dict | None
+    return show_value(value, 160) if isinstance(value, known) else f"<{type(value).__name__}>"
+
+
+def _count(value) -> int:
+    """Return how many entries a tensor or array has."""
+    return value.numel() if isinstance(value, torch.Tensor) else value.size
 
 
 class Report:
@@ -92,10 +105,11 @@ class Report:
             pairs.append(("", _praise(result)))
         if result.outcome == FAILED:
             pairs.append((_STAGES[result.stage], result.message))
+            if result.mistake is not None:
+                label = "A known mistake" if result.certain else "It looks like a known mistake"
+                pairs.append((label, result.mistake.message))
             pairs += self._example()
             pairs += [("Your lines", detail) for detail in result.details]
-            if result.mistake is not None:
-                pairs.append(("A known mistake", result.mistake.message))
             pairs.append(("", "The lesson goes on with a reference answer."))
         if result.printed:
             pairs.append(("You printed", result.printed))
