@@ -173,9 +173,10 @@ def test_a_categorical_policy_knows_its_probabilities():
     (lambda: make_envs("CartPole-v99", 1), "there is no environment"),
     (lambda: Runner(gymnasium.make_vec("CartPole-v1", 2, vectorization_mode="sync", vector_kwargs={
         "autoreset_mode": gymnasium.vector.AutoresetMode.SAME_STEP}), 0), "NEXT_STEP"),
-    (lambda: make_policy(gymnasium.spaces.Discrete(3), None, (8,), None), "FlattenObservation"),
+    (lambda: make_policy(gymnasium.spaces.Discrete(3), None, (8,), torch.Generator()),
+     "FlattenObservation"),
     (lambda: make_policy(gymnasium.spaces.Box(0, 1, (3,)), gymnasium.spaces.MultiDiscrete([2, 2]),
-                         (8,), None), "expected Discrete"),
+                         (8,), torch.Generator()), "expected Discrete"),
 ])
 def test_bad_input_is_refused(run, match):
     with pytest.raises(InvalidArgumentError, match=match):

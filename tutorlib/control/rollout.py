@@ -23,7 +23,7 @@ from tutorlib.errors import InvalidArgumentError
 class Rollout:
     """What a batch of environments went through; time first, environments second."""
 
-    obs: Float[Tensor, "steps+1 envs inputs"]  # the last entry is what the last step led to
+    obs: Float[Tensor, "steps_plus_one envs inputs"]  # the last entry is what the last step led to
     actions: Shaped[Tensor, " steps envs *action"]
     rewards: Float[Tensor, "steps envs"]
     terminated: Bool[Tensor, "steps envs"]  # the process ended: nothing follows, value 0
