@@ -116,6 +116,15 @@ def test_it_says_when_steps_ran_out_and_keeps_a_history():
     assert result.history[0]["loss"] == pytest.approx(float(torch.tensor(2.0).log()) * 2.71)
 
 
+def test_a_line_search_at_the_end_of_precision_says_that_it_stalled():
+    mdp = random_mdp(0)
+    expert = solve_causal(mdp, mdp.reward).occupancy
+    result = fit_reward(mdp, TabularReward(mdp), expert, FitSettings(
+        optimizer="lbfgs", occupancy_tolerance=0.0, gradient_tolerance=0.0))
+    assert result.stopped_by == "stalled" and not result.converged
+    assert len(result.history) < 100 and result.history[-1]["occupancy_gap"] < 1e-6
+
+
 def test_an_l2_penalty_bounds_what_few_demonstrations_would_push_to_infinity():
     mdp = random_mdp(0, branches=1, discount=1.0, horizon=2)
     start = 2

@@ -9,10 +9,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.irl.worlds import random_mdp, random_policy, random_reward
+from tests.irl.worlds import random_mdp, random_policy, random_reward, token_tree
 from tutorlib.errors import InvalidArgumentError
 from tutorlib.irl import (
+    FitSettings,
+    LinearReward,
     enumerate_paths,
+    fit_reward,
     forward_pass,
     maxent_loss,
     maxent_values,
@@ -155,6 +158,24 @@ def test_linear_weights_are_recovered_from_exact_counts():
 
     optimizer.step(closure)
     close(theta.detach(), truth, atol=1e-4, rtol=0)
+
+
+def test_weights_are_recovered_from_a_language_that_can_be_listed():
+    """27 sentences, both models the same, theta found again from exact feature expectations."""
+    mdp = token_tree()
+    gen = torch.Generator().manual_seed(0)
+    features = torch.randn(mdp.n_states, 3, 4, dtype=torch.float64, generator=gen)
+    truth = torch.tensor([1.0, -2.0, 0.5, 0.0], dtype=torch.float64)
+    paths, chances = trajectory_distribution(mdp, features @ truth)
+    assert len(chances) == 27
+    scores = path_returns(mdp, paths, features @ truth)
+    close(chances, torch.softmax(scores, 0))
+    expert = path_visits(mdp, paths, chances).sum(-1)
+    model = LinearReward(features)
+    result = fit_reward(mdp, model, expert, FitSettings(
+        optimizer="lbfgs", occupancy_tolerance=1e-7, gradient_tolerance=1e-7))
+    assert result.converged
+    close(model.weights.detach(), truth, atol=1e-6, rtol=0)
 
 
 def test_it_refuses_a_discount_and_odd_rewards():

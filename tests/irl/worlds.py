@@ -26,6 +26,20 @@ def random_mdp(seed: int, states: int = 4, actions: int = 2, branches: int = 2,
     return TabularMDP.from_dense(dense, reward, start / start.sum(), terminal=terminal, **settings)
 
 
+def token_tree(words: int = 3, length: int = 3) -> TabularMDP:
+    """Return the process of writing ``length`` words: a state is a prefix, an action a word."""
+    inner = sum(words**depth for depth in range(length))
+    states = torch.arange(inner + words**length)
+    children = states[:inner, None] * words + 1 + torch.arange(words)  # as in a heap
+    leaves = states[inner:, None].expand(-1, words)
+    successors = torch.cat([children, leaves])[..., None]
+    return TabularMDP(
+        successors=successors, probabilities=torch.ones(successors.shape, dtype=torch.float64),
+        reward=torch.zeros(successors.shape[:2], dtype=torch.float64),
+        initial_state_dist=(states == 0).double(), terminal=states >= inner,
+        discount=1.0, horizon=length)
+
+
 def random_policy(mdp: TabularMDP, seed: int, horizon: int | None = None) -> torch.Tensor:
     """Return a random policy, [states, actions] or one table per step."""
     gen = torch.Generator().manual_seed(1_000 + seed)

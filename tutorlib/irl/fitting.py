@@ -64,12 +64,12 @@ class FitResult:
     solution: CausalSolution
     expert_occupancy: Float[Tensor, "*batch states actions"]
     history: list[dict[str, float]]  # per step: step, loss (nats), occupancy_gap, gradient
-    stopped_by: str  # "occupancy", "gradient" or "steps"
+    stopped_by: str  # "occupancy", "gradient"; "steps" ran out; "stalled": nothing moves any more
 
     @property
     def converged(self) -> bool:
-        """Whether it stopped for a reason other than the number of steps."""
-        return self.stopped_by != "steps"
+        """Whether the visits agree or the gradient is gone, to the tolerances of the settings."""
+        return self.stopped_by in ("occupancy", "gradient")
 
 
 def fit_reward(mdp: TabularMDP, model: nn.Module,
@@ -104,7 +104,7 @@ def fit_reward(mdp: TabularMDP, model: nn.Module,
     for step in range(settings.steps + 1):
         closure()
         history.append(_record(step, model, latest, evidence))
-        stopped_by = _verdict(history[-1], settings)
+        stopped_by = _verdict(history, settings)
         if stopped_by or step == settings.steps:
             break
         optimizer.step(closure if settings.optimizer == "lbfgs" else None)
@@ -139,8 +139,8 @@ def _optimizer(model: nn.Module, settings: FitSettings) -> torch.optim.Optimizer
     if settings.optimizer == "sgd":
         return torch.optim.SGD(parameters, lr=rate)
     if settings.optimizer == "lbfgs":
-        return torch.optim.LBFGS(parameters, max_iter=10, history_size=20,
-                                 tolerance_grad=0.0, line_search_fn="strong_wolfe")
+        return torch.optim.LBFGS(parameters, max_iter=10, history_size=20, tolerance_grad=0.0,
+                                 tolerance_change=0.0, line_search_fn="strong_wolfe")
     raise InvalidArgumentError(
         f"optimizer is {settings.optimizer!r}; expected 'adam', 'sgd' or 'lbfgs'"
     )
@@ -176,8 +176,13 @@ def _record(step: int, model: nn.Module, latest: dict, evidence: Evidence) -> di
             "gradient": gradient}
 
 
-def _verdict(record: dict[str, float], settings: FitSettings) -> str | None:
+def _verdict(history: list[dict[str, float]], settings: FitSettings) -> str | None:
     """Return why to stop, or None to go on."""
-    if record["occupancy_gap"] <= settings.occupancy_tolerance and not settings.l2:
+    now = history[-1]
+    if now["occupancy_gap"] <= settings.occupancy_tolerance and not settings.l2:
         return "occupancy"
-    return "gradient" if record["gradient"] <= settings.gradient_tolerance else None
+    if now["gradient"] <= settings.gradient_tolerance:
+        return "gradient"
+    # a line search that finds nothing better in floating point leaves everything as it was
+    still = len(history) > 1 and now == history[-2] | {"step": now["step"]}
+    return "stalled" if still else None

@@ -11,9 +11,9 @@ compute it: ``forward_pass`` starts from b in place of mu, and the gradient is a
 visits over lambda.
 
 When the visits obey the dynamics, b is mu at time 0 and nothing after, and N is ``causal_loss``.
-For a sample, b holds its noise too: N never falls below 0, potential shaping leaves it alone, and
-a demonstration that was cut short is not taken for a wish to stop. The price: with negative
-entries in b it is not convex.
+For a sample, b holds its noise too: N never falls below 0, potential shaping of an endless
+process leaves it alone, and a demonstration that was cut short is not taken for a wish to stop.
+The price: with negative entries in b it is not convex.
 """
 
 from __future__ import annotations
