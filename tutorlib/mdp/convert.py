@@ -78,18 +78,26 @@ def _read_table(table) -> tuple[list[list[dict]], Tensor]:
     return rows, torch.tensor(rewards, dtype=torch.float64)
 
 
-def _endings(rows: list[list[dict]]) -> tuple[set[int], bool]:
-    """Return the states entered on termination, and whether one is also entered without it."""
-    ends = {s for row in rows for outcomes in row for (s, ended) in outcomes if ended}
-    mixed = any(
-        successor in ends and not ended
-        for state, row in enumerate(rows)
-        if state not in ends
-        for outcomes in row
+def _entered(rows: list[list[dict]], state: int, ending: bool) -> set[int]:
+    """Return the states that moves from ``state`` enter, ending the episode or going on."""
+    return {
+        successor
+        for outcomes in rows[state]
         for (successor, ended), probability in outcomes.items()
-        if probability > 0
-    )
-    return ends, mixed
+        if ended == ending and probability > 0
+    }
+
+
+def _endings(rows: list[list[dict]], initial: Tensor) -> tuple[set[int], bool]:
+    """Return the states entered on termination, and whether an episode can also go on in one."""
+    ends = set().union(*(_entered(rows, state, True) for state in range(len(rows))))
+    alive = {s for s in range(len(rows)) if s not in ends or initial[s] > 0}
+    waiting = list(alive)
+    while waiting:
+        found = _entered(rows, waiting.pop(), False) - alive
+        alive |= found
+        waiting += found
+    return ends, bool(ends & alive)
 
 
 def fields_of_gymnasium(env, initial_state_dist=None) -> dict[str, Tensor | tuple[str, ...]]:
@@ -105,8 +113,12 @@ def fields_of_gymnasium(env, initial_state_dist=None) -> dict[str, Tensor | tupl
     if initial_state_dist is None:
         raise InvalidMDPError(f"{env} has no initial_state_distrib; give initial_state_dist")
     rows, reward = _read_table(table)
-    ends, mixed = _endings(rows)
     initial = as_float(initial_state_dist)
+    if initial.shape != (len(rows),):
+        raise InvalidMDPError(
+            f"initial_state_dist has shape {tuple(initial.shape)}; expected {(len(rows),)}"
+        )
+    ends, mixed = _endings(rows, initial)
     names = [f"s{i}" for i in range(len(rows))]
     if mixed:
         rows, ends = _with_extra_terminal(rows)

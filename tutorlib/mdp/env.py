@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gymnasium
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 
 from tutorlib.errors import InvalidArgumentError
 from tutorlib.mdp.tabular import TabularMDP
@@ -32,6 +33,8 @@ class MDPEnv(gymnasium.Env):
         self.max_steps = mdp.horizon if max_steps is None else max_steps
         if self.max_steps is not None and self.max_steps < 1:
             raise InvalidArgumentError(f"max_steps is {max_steps!r}; expected at least 1, or None")
+        # lets Gymnasium's tools make another one, as they do for registered environments
+        self.spec = EnvSpec("TabularMDP-v0", MDPEnv, kwargs={"mdp": mdp, "max_steps": max_steps})
         self.observation_space = gymnasium.spaces.Discrete(mdp.n_states)
         self.action_space = gymnasium.spaces.Discrete(mdp.n_actions)
         self._successors = mdp.successors.cpu().numpy()
@@ -48,7 +51,7 @@ class MDPEnv(gymnasium.Env):
         self._state, self._steps = self._draw(self._start), 0
         return self._state, {}
 
-    def step(self, action: int) -> tuple[int, float, bool, bool, dict]:
+    def step(self, action: int | np.integer) -> tuple[int, float, bool, bool, dict]:
         """Return (next state, r(s, a), terminated, truncated, {}) after one decision."""
         if self._state is None:
             raise InvalidArgumentError("no episode is running; call reset() before step()")

@@ -49,17 +49,16 @@ def discounted_sum(
     if mdp.discount == 1:
         _check_ends(mdp, policy)
     income = income.masked_fill(mdp.terminal, 0.0)
-    alive = (~mdp.terminal).to(mdp.dtype)
     if mdp.n_states <= DENSE_STATES:
+        alive = (~mdp.terminal).to(mdp.dtype)
         step = mdp.discount * alive[:, None] * state_transitions(mdp, policy)
         return _solve_dense(step, income)
     _refuse_gradient(income, policy)
-
-    def step(values: Tensor) -> Tensor:
-        following = (policy * expected_next_values(mdp, values)).sum(-1)
-        return mdp.discount * alive * following
-
-    return linear.solve_iteratively(step, income)
+    successors, weights, share = _departures(mdp, policy)
+    return linear.solve_iteratively(
+        lambda values: values.index_select(0, successors).view_as(weights).mul_(weights).sum(0),
+        income / share,
+    )
 
 
 def state_transitions(
@@ -74,6 +73,24 @@ def state_transitions(
     weights = (policy[..., None] * mdp.probabilities).flatten(1)
     dense = weights.new_zeros(mdp.n_states, mdp.n_states)
     return dense.scatter_add(1, mdp.successors.flatten(1), weights)
+
+
+def _departures(mdp: TabularMDP, policy: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return where a policy goes when it leaves a state: flat successors and their weights.
+
+    The weight of s -> s' is gamma P_pi(s, s') / share(s), share(s) = 1 - gamma P_pi(s, s). Waiting
+    is summed in closed form: a terminal state that is occupied for 1 / (1 - gamma) steps would
+    otherwise spoil the conditioning. Only moves that the policy makes are kept, so a deterministic
+    policy costs a fraction. Weights are [branches, states].
+    """
+    weights = mdp.discount * (policy[..., None] * mdp.probabilities).flatten(1)
+    own = torch.arange(mdp.n_states, device=mdp.device)[:, None] == mdp.successors.flatten(1)
+    share = 1 - (weights * own).sum(1)
+    share = share.masked_fill(mdp.terminal & (share <= 0), 1.0)  # discount 1: nothing follows
+    weights = weights.masked_fill(own, 0.0) / share[:, None]
+    kept = weights.topk(max(1, int((weights > 0).sum(1).max())), dim=1)
+    successors = mdp.successors.flatten(1).gather(1, kept.indices)
+    return successors.T.reshape(-1), kept.values.T.contiguous(), share
 
 
 def _solve_dense(step: Tensor, right: Tensor) -> Tensor:
@@ -143,9 +160,14 @@ def occupancy_measure(
         visits = _solve_dense(flow, mdp.initial_state_dist)
     else:
         _refuse_gradient(policy)
-        visits = linear.solve_iteratively(
-            lambda mass: mdp.discount * next_distribution(mdp, mass, policy), mdp.initial_state_dist
+        successors, weights, share = _departures(mdp, policy)
+        entries = linear.solve_iteratively(
+            lambda mass: torch.zeros_like(mass).scatter_add(
+                0, successors, (mass * weights).view(-1)
+            ),
+            mdp.initial_state_dist,
         )
+        visits = entries / share
     return visits.clamp(min=0)[:, None] * policy  # rounding can leave -1e-17 where none comes
 
 

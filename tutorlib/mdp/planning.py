@@ -135,6 +135,7 @@ def policy_iteration(
     Starts from the uniform policy. An action is replaced only where another is better by more than
     ``tolerance`` (or by rounding), so that ties do not cycle; the values are then within
     ``tolerance`` / (1 - gamma) of the optimum. ``residuals`` holds the largest gain in each round.
+    A round costs a linear solve: from some 10,000 states on, ``value_iteration`` is faster.
 
     Raises InvalidArgumentError or NotConvergedError as ``value_iteration`` and
     ``policy_evaluation`` do.

@@ -202,8 +202,8 @@ class TabularMDP:
             discount=discount,
             horizon=horizon,
             terminal=terminal,
-            state_names=state_names,
-            action_names=action_names,
+            state_names=None if state_names is None else tuple(state_names),
+            action_names=None if action_names is None else tuple(action_names),
         )
 
     @classmethod
@@ -220,8 +220,8 @@ class TabularMDP:
         ``P[s][a]`` lists ``(probability, next_state, reward, terminated)``. The table has no
         discount: it is an argument here. A time limit is a truncation, not part of the process:
         pass ``horizon`` to have one. A state that ends the episode whenever it is entered becomes
-        terminal (its own row is replaced by staying, reward 0); if the same state is also entered
-        without ending the episode, endings lead to one extra terminal state named "terminated".
+        terminal (its own row is replaced by staying, reward 0). If an episode can also begin or
+        go on in such a state, endings lead to one extra terminal state named "terminated".
 
         Raises InvalidMDPError when ``env`` has no such table or no initial distribution.
 
@@ -231,4 +231,5 @@ class TabularMDP:
         (16, 4, 5)
         """
         fields = convert.fields_of_gymnasium(env, initial_state_dist)
-        return cls(discount=discount, horizon=horizon, action_names=action_names, **fields)
+        names = None if action_names is None else tuple(action_names)
+        return cls(discount=discount, horizon=horizon, action_names=names, **fields)
