@@ -225,7 +225,7 @@ r"""
 ## Pay for the right thing
 
 The bonus can be earned for ever: one step away (free), one step closer ($+0.2$), again and again. The best plan for *that*
-reward never arrives. The robot did nothing wrong; the reward did. A reward model for a language model can be milked
+reward never arrives. The robot did nothing wrong; the reward did. A language model can milk its reward model
 in the same way (unit 19).
 
 A potential cannot: over any loop its payments cancel, up to discounting, and the best plan stays what it was (Ng,
@@ -446,17 +446,17 @@ def cloud(gae_lambda, n, error):
     title = f"$\\lambda$ = {gae_lambda:g}: the cloud is {wide:.2f} wide and {off:.2f} off"
     with style():
         fig, ax = new_figure(title=title, height=4.0)
-        ax.plot(*dots.T, "o", color="#0b64a8", alpha=0.5, label=f"estimates from {n:.0f} trajectories")
+        ax.plot(*dots.T, "o", color="#0b64a8", alpha=0.5, label=f"estimates (trajectories each: {n:.0f})")
         ax.plot(*exact[0, list(LINKS)], "P", color="#c8500a", markersize=14, label="exact slope")
-        ax.set(xlabel="slope for 'right' at S", ylabel="slope for 'down' at S", xlim=(-1, 1), ylim=(-1, 1))
+        ax.set(xlabel="slope for 'right' at S", ylabel="slope for 'down' at S", xlim=(-1.2, 1.2), ylim=(-1.2, 1.2))
         fig.legend(loc="outside lower left", ncols=2)
-    return Picture(fig, f"One hundred estimates of two slopes from {n:.0f} trajectories each, at lambda {gae_lambda:g} "
+    return Picture(fig, f"One hundred estimates of two slopes, trajectories each: {n:.0f}, at lambda {gae_lambda:g} "
                         f"with critic error {error:g}: {wide:.2f} wide, centre {off:.2f} from the exact slope.")
 
 
 explorer(cloud, {"gae_lambda": Slider(0, 1, 0.9, label="lambda"),
                  "n": Slider(1, 40, 8, step=1, label="trajectories per dot"),
-                 "error": Slider(0, 2, 0.5, label="critic error")})
+                 "error": Slider(0, 0.6, 0.2, label="critic error")})
 
 # %% [markdown] tags=["slide"]
 r"""
