@@ -2,7 +2,7 @@
 r"""
 # Maximum-entropy RL
 
-A planner that always takes the best action is brittle: it breaks ties blindly, and one closed street stops it. Pay it a
+A planner of best actions is brittle: one closed street stops it. Pay it a
 little for variety, and the maximum becomes a log-sum-exp, the best action a Gibbs policy. The same four lines of algebra
 later tune language models.
 
@@ -10,7 +10,7 @@ later tune language models.
 
 - write the soft Bellman backup and say what its temperature does,
 - plan towards a prior policy,
-- prove RLHF's closed form, and say what any other policy loses.
+- prove the closed form of RLHF (reinforcement learning from human feedback), and what any other policy loses.
 """
 
 # %% [markdown] tags=["slide"]
@@ -66,7 +66,7 @@ $0.731 + 0.582 = 1.313$, and $\log Z = 1.313$ too. The optimum is the *logarithm
 # %%
 from tutorlib.viz import lines
 
-p = torch.linspace(0, 1, 201, dtype=torch.float64)  # probability of the first action
+p = torch.linspace(0, 1, 1001, dtype=torch.float64)  # probability of the first action
 entropy_of_p = -torch.special.xlogy(p, p) - torch.special.xlogy(1 - p, 1 - p)  # 0 log 0 = 0
 curves, peaks = {}, {}
 for lam in (0.25, 1.0, 2.0):
@@ -93,23 +93,34 @@ $$\begin{aligned}
 &\le \lambda \log Z .
 \end{aligned}$$
 
-KL is never negative, and 0 only at $\pi = \pi^*$. So the best value is $V = \lambda \log Z$, the best policy is $\pi^*$, and any
-other loses exactly $\lambda\, \mathrm{KL}$. With $\pi_0 = 1$ for every action, this is the entropy bonus.
+$\mathrm{KL}(\pi \| \pi^*) = \sum_a \pi \log (\pi / \pi^*)$, the Kullback-Leibler divergence, is never negative, and 0 only at
+$\pi = \pi^*$. So the best value is $V = \lambda \log Z$, the best policy is $\pi^*$, and any other loses exactly
+$\lambda\, \mathrm{KL}$.
+"""
+
+# %% [markdown]
+r"""
+Small print. In KL and in the entropy, a term with $\pi = 0$ is read as 0. The logarithm is natural; its unit is the
+**nat**, so $\lambda$ is a price: reward per nat.
+
+With $\pi_0 = 1$ for every action, the objective is the entropy bonus. (Ones are not a probability, but the algebra does not
+mind: only $\pi^*$ must sum to 1.) For the same $Q$, a uniform $\pi_0$ gives the same $\pi^*$, and a $V$ lower by
+$\lambda \log |A|$ at each step.
 """
 
 # %% [markdown]
 r"""
 ## One object, many names
 
-| here | control (SAC) | language models | physics, $Q = -E$ |
+| here | control (soft actor-critic, SAC) | language models | physics, $Q = -E$ |
 |---|---|---|---|
 | temperature $\lambda$ | $\alpha$ | $\beta$ | $k_B T$ |
 | prior $\pi_0$ | uniform | reference $\pi_\text{ref}$ | degeneracy |
 | $V = \lambda \log Z$ | soft value | log-partition $\beta \log Z$ | minus the free energy |
 | $\pi^* = \pi_0\, e^{(Q - V)/\lambda}$ | energy-based policy | KL-regularised optimum | Gibbs, Boltzmann |
 
-Some papers write $\beta$ for $1/\lambda$: look where it stands. The paper [§4.1] uses the result without deriving it; this
-unit is background (Todorov 2007; Ziebart 2010; Haarnoja et al. 2017).
+Read the last columns later. Some papers write $\beta$ for $1/\lambda$: look where it stands. The tutorial that this course
+follows [§4.1] uses the result without deriving it; this unit is background (Todorov 2007; Ziebart 2010; Haarnoja et al. 2017).
 """
 
 # %% [markdown] exercise="maximum_entropy_rl.soft_backup"
@@ -170,6 +181,7 @@ def soft_plan(mdp, temperature):
         updated = as_tensor(soft_backup(mdp, values, temperature))
         values, change = updated, float((updated - values).abs().max())
     q = q_values(mdp, values)
+    # a uniform prior: a factor common to all actions cancels in the shares
     return values, as_tensor(gibbs_policy(q, temperature, uniform_policy(mdp)))
 
 
@@ -219,16 +231,24 @@ r"""
 
 The painter plans with an entropy bonus as soon as its temperature is above 0.
 
-1. Raise the temperature step by step from 0.2. Watch the cell above G: at which temperature does its arrow into G begin to shrink?
+1. Raise the temperature step by step from 0.2. Watch the cell above G: at which temperature is its arrow into G
+   no longer the longest?
 2. Go on to 1.5. Where would this courier rather be?
-3. Back at 0.2, paint $-2$ into the middle of the upper street. How much traffic goes up from S now, and how
-   much does heat bring back?
+3. Back at 0.2, paint $-2$ into the middle of the upper street. With which probability does S go *down* now? And at 0.4, at
+   0.6?
 """
 
 # %%
 from tutorlib.viz import GridPainter
 
 GridPainter(town, temperature=0.2, brush=-2.0, title="Two streets, painted: heat spreads the courier")
+
+# %% [markdown]
+r"""
+What does cooling leave? When it is cold, only the two equal streets count: $\lambda \log(e^{Q/\lambda} + e^{Q/\lambda}) = Q + \lambda \log 2$: at S the soft value stays
+$\lambda \log 2$ above the hard one, and $\log 2$ nats of entropy stay in the choice. And a ceiling: no step's bonus exceeds
+$\lambda \log 4$, so all steps together earn at most $\lambda \log 4 / (1 - \gamma)$.
+"""
 
 # %% tags=["hide-input"]
 from tutorlib.viz import Picture, new_figure, style
@@ -246,13 +266,13 @@ with style():
               "bound λ log 4 / (1 − γ)": [lam * math.log(4) / 0.05 for lam in heats]}
     for index, (name, curve) in enumerate(curves.items()):
         left.plot(heats, curve, label=name, **series_look(index, len(heats)))
-    left.set(xscale="log", yscale="log", ylim=(3e-3, 800), xlabel="temperature λ (reward per nat)", ylabel="value (reward)")
+    left.set(xscale="log", yscale="log", ylim=(3e-3, 100), xlabel="temperature λ (reward per nat)", ylabel="value (reward)")
     right.plot(heats, spread, label="entropy of the choice at S", **series_look(3, len(heats)))
     for count in (2, 4):
         right.axhline(math.log(count), color="#5a5a5a", linestyle="--", marker="", linewidth=1.4)
         right.text(heats[0], math.log(count) + 0.02, f"log {count}")
     right.set(xscale="log", xlabel="temperature λ (reward per nat)", ylabel="entropy at S (nats)", ylim=(0, 1.55))
-    left.legend(fontsize=11), right.legend(fontsize=11, loc="lower right")
+    left.legend(fontsize=10, loc="upper left"), right.legend(fontsize=11, loc="lower right")
 Picture(fig, alt=f"{claim}. Left: soft minus hard value of S from {over[0]:.2g} to {over[-1]:.2g}, first on the line λ log 2, "
         f"always below the bound. Right: entropy at S from {spread[0]:.3f} to {spread[-1]:.3f} nats; log 4 is 1.386.")
 
@@ -303,8 +323,9 @@ Gibbs policy of its $Q$. Write `soft_policy_step(mdp, policy, temperature)`, one
 
 $$V = r_\pi + \lambda H_\pi + \gamma P_\pi V, \qquad \pi_\text{new}(a|s) \propto e^{Q(s,a)/\lambda}$$
 
-- `policy`: `[states, actions]`; it may hold zeros. $r_\pi$, $H_\pi$: mean reward and entropy of each state; $P_\pi$: `[states, states]`.
-- Terminal states earn nothing: $V = 0$ there. `mdp.transition_matrix` is dense, `[states, actions, next_states]`.
+- `policy`: `[states, actions]`; it may hold zeros. $r_\pi$, $H_\pi$: mean of `mdp.reward` (`[states, actions]`) and entropy in each
+  state; $P_\pi$: `[states, states]`, from `mdp.transition_matrix`, `[states, actions, next_states]`.
+- Terminal states earn nothing: $V = 0$ there.
 - Return `(values, new_policy)`: the value of the policy *given*, `[states]`, and its improvement.
 
 In a street a coin decides between walking home ($+1$) and waiting ($-1$). With $\gamma = 0.5$, $\lambda = 1$:
@@ -352,16 +373,18 @@ learning_curves(errors, range(1, ROUNDS + 1), higher_is_better=False, band=(0, 1
 
 # %% [markdown] exercise="maximum_entropy_rl.kl_control"
 r"""
-Text ends. So now a **horizon**: $T$ decisions, no discount, and a prior $\pi_0$ in place of the entropy bonus. Each action decides its
+Text ends. So now a **horizon**: $T$ decisions, no discount, and a prior $\pi_0$. Each action decides its
 next state, as a word does. Write `kl_control(next_states, reward, prior, temperature, horizon)`. From $V_T = 0$, backwards:
 
 $$Q_t(s,a) = r(s,a) + V_{t+1}(s'), \quad V_t(s) = \lambda \log \sum_a \pi_0(a|s)\, e^{Q_t(s,a)/\lambda}, \quad
 \pi_t(a|s) = \pi_0(a|s)\, e^{(Q_t(s,a) - V_t(s))/\lambda}$$
 
-- `next_states`: $s'$, whole numbers, `[states, actions]`; `reward`, `prior`: `[states, actions]`; `horizon`: $T$.
-- Return `(values, policy)`: `[horizon + 1, states]` with zeros in the last row, and `[horizon, states, actions]`.
+- `next_states`: $s'$, whole numbers, `[states, actions]`; `reward`, `prior`: `[states, actions]`; `horizon`: $T$;
+  `temperature`: $\lambda > 0$, at times tiny.
+- Return `(values, policy)`, float64: `[horizon + 1, states]`, zeros in the last row, and `[horizon, states, actions]`.
 
-Ending needs no mask: where nothing is earned, $\lambda \log \sum_a \pi_0 = 0$.
+$T = 1$, $Q = (0, 1)$, an even prior, $\lambda = 1$: $V_0 = 0.620$. The end is a state that leads to itself and pays 0; there
+$\lambda \log \sum_a \pi_0 = \lambda \log 1 = 0$, so no mask. (The check's sky example comes later.)
 """
 
 # %% exercise="maximum_entropy_rl.kl_control"
@@ -406,10 +429,12 @@ V, _ = kl_control(moves, r, habit, lam, T)
 print(f"{3**T} trajectories: λ log of their sum {lam * math.log(partition):.12f}")
 print(f"your recursion:                     V_0 {float(V[0][0]):.12f}")
 
-# A gamble (+3 or -3, half each) against a safe 0; even prior, λ = 1: no choice is better than the other
-soft_value = math.log(0.5 * math.exp(0.5 * 3 - 0.5 * 3) + 0.5 * math.exp(0))
+# A gamble (+3 or -3, half each) against a safe 0; even prior, λ = 1. Nobody can choose to win
+expected = 0.5 * 3 + 0.5 * -3  # what gambling is worth: 0, as the safe choice
+soft_value = math.log(0.5 * math.exp(expected) + 0.5 * math.exp(0))
 over_outcomes = math.log(0.5 * (0.5 * math.exp(3) + 0.5 * math.exp(-3)) + 0.5 * math.exp(0))
-print(f"gamble: soft value {soft_value:.3f}, log-partition over outcomes {over_outcomes:.3f}")
+print(f"gamble: soft value {soft_value:.3f}, log-partition over outcomes {over_outcomes:.3f}: "
+      "as if one could choose to win")
 
 # %% [markdown] tags=["slide"]
 r"""
@@ -423,7 +448,7 @@ $$\pi^* = \frac{\pi_\text{ref}\, e^{r/\beta}}{Z}, \quad J^* = \beta \log Z, \qua
 
 At $\beta = 1$: $Z = 0.6 + 0.3 \cdot 2.718 + 0.1 \cdot 7.389 = 2.154$, $J^* = 0.768$.
 
-(The paper's DPO box [§4.1] prints $e^{\beta r}$ without $\pi_\text{ref}$; Rafailov et al. 2023, eq. 4, have the form above.)
+(The tutorial's box on DPO, direct preference optimisation [§4.1], prints $e^{\beta r}$ without $\pi_\text{ref}$; Rafailov et al. 2023, eq. 4, have the form above.)
 """
 
 # %% [markdown] exercise="maximum_entropy_rl.performance_gap"
@@ -449,6 +474,16 @@ def performance_gap(policy, reference, reward, beta):
     return beta * kl
     ### END SOLUTION
 
+
+# %% [markdown]
+r"""
+Two checks of the bridge follow. First: choosing whole answers at once, or word by word with your recursion, is one problem.
+
+Second: the gap in a decision process. In words: the loss is $\lambda$ times the KL *in each state*, weighted by the policy's
+discounted visits $d_\pi$:
+
+$$J^* - J(\pi) = \lambda \sum_s d_\pi(s)\, \mathrm{KL}\big(\pi(\cdot|s) \,\|\, \pi^*(\cdot|s)\big)$$
+"""
 
 # %%
 from tutorlib.exercises.maximum_entropy_rl.control import TREE  # the same answers, word by word
@@ -480,7 +515,7 @@ r"""
 Five answers now, and a flaw: the reward likes *sky sky sky*, which the model hardly ever says. Every policy lies on or
 below the curve; the best ones are on it. Where the line through your point meets KL = 0, read $J^*$; its slope is $\beta$.
 
-Shorten the leash: which answers move first? Loosen it: at which $\beta$ does the nonsense take over half? How would you know
+Shorten the leash (raise $\beta$): which answers fall back first? Loosen it: at which $\beta$ does the nonsense take over half? How would you know
 if nobody had told you that it is nonsense?
 """
 
@@ -518,7 +553,8 @@ def leash(beta):
         right.axline((0, best), slope=beta, color="#c8500a", ls="--", lw=1.6, marker="", label=f"slope β, from J* = {best:.2f}")
         left.set(xlabel="probability", xlim=(0, 1)), right.plot(kl, gain, "s", color="#c8500a")
         right.set(xlabel="KL to the reference (nats)", ylabel="expected reward", xlim=(-0.1, 6.4), ylim=(-1.1, 4.2))
-        left.legend(), right.legend(fontsize=10, loc="lower right", markerscale=2)
+        for ax, columns in ((left, 2), (right, 1)):  # below the axes: no point is hidden
+            ax.legend(fontsize=10, loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=columns)
     said = "; ".join(f"{a} {q:.3f} to {p:.3f}" for a, q, p in zip(SAID, habit_5, pi, strict=True))
     return Picture(fig, alt=f"{title}. From reference to tuned: {said}. Right: the curve of best policies; J* {best:.2f}.")
 

@@ -48,7 +48,7 @@ UNITS = (
     Unit("02", "reinforcement_learning", "Reinforcement learning", "I",
          "Learn a policy from experience alone, up to PPO on CartPole", 90, ("01",)),
     Unit("03", "maximum_entropy_rl", "Maximum-entropy RL", "I",
-         "Derive the Gibbs policy that later becomes RLHF", 80, ("01",)),
+         "Derive the Gibbs policy that later becomes RLHF", 105, ("01",)),
     Unit("04", "imitation_learning", "Imitation learning", "II",
          "Copy a demonstrator, and see why errors compound", 0, ("01",)),
     Unit("05", "reward_ambiguity", "Reward ambiguity", "II",

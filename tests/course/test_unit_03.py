@@ -100,6 +100,14 @@ def test_the_smallest_case_by_hand():
     assert round(entropy, 3) == 0.582
 
 
+def test_the_horizon_of_one_by_hand():
+    """Q = (0, 1), an even prior and lambda = 1 give 0.620; a uniform prior costs lambda log|A|."""
+    stay = torch.zeros(1, 2, dtype=torch.long)
+    values, _ = kl_control(stay, numbers([[0.0, 1.0]]), numbers([[0.5, 0.5]]), 1.0, 1)
+    assert round(float(values[0, 0]), 3) == 0.620
+    assert float(values[0, 0]) == pytest.approx(math.log(1 + math.e) - math.log(2))
+
+
 def test_the_bridge_by_hand():
     weights = PI_REF * R.exp()
     assert round(float(weights.sum()), 3) == 2.154 and round(math.e**2, 3) == 7.389
@@ -191,13 +199,16 @@ def test_what_the_painter_is_asked_to_show(town):
     above_goal = grid.state_of(0, 4)
     painter = GridPainter(grid, temperature=0.2)
     assert float(painter.policy[above_goal, 2]) > 0.9
+    for temperature, longest in ((0.7, True), (0.8, False)):
+        painter.temperature = temperature
+        assert (int(painter.policy[above_goal].argmax()) == 2) is longest
     painter.temperature = 1.5
     assert float(painter.policy[above_goal, 2]) < 0.01  # it stays out of G
     painter.temperature = 0.2
     painter.paint(0, 2, -2.0)
-    assert float(painter.policy[start, 0]) < 0.05  # hardly any traffic upwards
-    painter.temperature = 0.6
-    assert float(painter.policy[start, 0]) > 0.1  # heat brings some of it back
+    for temperature, down in ((0.2, 0.957), (0.4, 0.684), (0.6, 0.407)):
+        painter.temperature = temperature  # heat spreads the traffic again
+        assert float(painter.policy[start, 2]) == pytest.approx(down, abs=1e-3)
 
 
 def test_policy_iteration_never_steps_back_and_doubles_its_digits(generator):

@@ -151,6 +151,11 @@ MUTANTS = (
            "The formula is right, but at a low temperature `exp(Q / temperature)` is infinite (or "
            "0 for every action). Take the largest Q out first and add it back at the end, or use "
            "`torch.logsumexp`."),
+    Mutant("naive_and_no_mask", lambda mdp, values, temperature:
+           temperature * (q_values(mdp, values) / temperature).exp().sum(-1).log(),
+           "Two things are missing. Terminal states must get the value 0, whatever their row of Q "
+           "says. And at a low temperature `exp(Q / temperature)` is infinite: take each row's "
+           "largest Q out first, or use `torch.logsumexp`."),
     Mutant("one_max_for_all", _on_q(
                lambda q, t: q.max() + t * ((q - q.max()) / t).exp().sum(-1).log()),
            "You take out the largest Q of all states. At a low temperature a poorer state then "
@@ -244,8 +249,10 @@ SOFT_BACKUP = Exercise(
         "`[states]`. In terminal states $V = 0$.",
         "```python\n"
         "q = ...                     # one step ahead, [states, actions]\n"
-        "soft = ...                  # the soft maximum of each row, [states]\n"
-        "return ...                  # soft, but 0 where mdp.terminal\n"
+        "soft = ...                  # soft maximum of each row, [states]: torch.logsumexp "
+        "with dim=-1,\n"
+        "                            # the temperature inside and outside\n"
+        "return ...                  # soft.masked_fill puts 0 where mdp.terminal\n"
         "```",
     ),
     why=r"The log-sum-exp *is* the best possible sum of expected $Q$ and entropy bonus: the "

@@ -73,7 +73,7 @@ def draw_cases(generator: torch.Generator) -> list[Case]:
     prior[:, 2] = 0.0
     prior = prior / prior.sum(-1, keepdim=True)
     cases.append(Case(args=(moves, reward, prior, 0.8, 3), note="the prior forbids action 2"))
-    cold = Case(args=(*_draw(generator, 3, 2), 0.001, 3), note="a temperature of 0.001")
+    cold = Case(args=(*_draw(generator, 3, 2), 0.0001, 3), note="a temperature of 0.0001")
     return [*cases, cold]
 
 
@@ -171,7 +171,9 @@ KL_CONTROL = Exercise(
         r"$$Q_t(s,a) = r(s,a) + V_{t+1}(s'), \quad V_t(s) = \lambda \log \sum_a \pi_0(a|s)\, "
         r"e^{Q_t(s,a)/\lambda}, \quad \pi_t(a|s) = \pi_0(a|s)\, e^{(Q_t(s,a) - V_t(s))/\lambda}$$"
         "\n\n"
-        "with $V_T = 0$ and $s'$ = `next_states[s, a]`. `values[next_states]` looks up every "
+        r"Overflow is avoided with logarithms: $V_t = \lambda\, \mathrm{logsumexp}_a\big(Q_t / "
+        r"\lambda + \log \pi_0\big)$." " "
+        "Here $V_T = 0$ and $s'$ = `next_states[s, a]`. `values[next_states]` looks up every "
         "successor at once: `[states]` indexed by `[states, actions]` gives `[states, actions]`. "
         "No discount here.",
         "```python\n"

@@ -54,6 +54,28 @@ def _own_value(next_states, reward, prior, temperature, horizon):
     return torch.stack(values), torch.stack(policy)
 
 
+def _in_single_precision(next_states, reward, prior, temperature, horizon):
+    values = torch.zeros(horizon + 1, len(reward), dtype=torch.float32)
+    policy = torch.zeros(horizon, *reward.shape, dtype=torch.float32)
+    for t in reversed(range(horizon)):
+        q = reward + values[t + 1][next_states]
+        values[t] = _soft(q, temperature, prior)
+        policy[t] = _share(q, temperature, prior, values[t])
+    return values, policy
+
+
+def _share(q, t, prior, values):
+    return prior * ((q - values[:, None]) / t).exp()
+
+
+def _naive_soft(q, t, prior):
+    return t * (prior * (q / t).exp()).sum(-1).log()
+
+
+def _priorless_soft(q, t, prior):
+    return t * torch.logsumexp(q / t, -1)
+
+
 MUTANTS = (
     Mutant("hard_max", _backward(
                lambda q, t, prior: q.masked_fill(prior == 0, -torch.inf).amax(-1), _act),
@@ -68,6 +90,18 @@ MUTANTS = (
            "The policy knows the prior, but the value does not: the log-sum leaves it out. Both "
            "come from one weight, prior times `exp(Q / temperature)`; its sum is Z, its share is "
            "the policy."),
+    Mutant("prior_missing_from_the_value", _backward(
+               _priorless_soft,
+               lambda q, t, prior: _share(q, t, prior, _priorless_soft(q, t, prior))),
+           "The log-sum of V leaves the prior out, and with that V the policy's rows do not sum "
+           "to 1. Weigh each exponential inside the sum by the prior, as the policy does."),
+    Mutant("prior_missing_from_the_policy", _backward(
+               _soft, lambda q, t, prior: torch.softmax(q / t, -1)),
+           "The values are right, but the policy leaves the prior out: even a forbidden action "
+           "gets a share. Multiply each exponential by its prior before you normalise."),
+    Mutant("plain_max", _backward(lambda q, t, prior: q.amax(-1), _act),
+           "You pass back the largest Q, as unit 01 did, even that of an action the prior "
+           "forbids. Here V is a soft maximum under the prior: λ log Σ prior exp(Q/λ)."),
     Mutant("prior_tempered", _backward(
                lambda q, t, prior: t * torch.logsumexp((q + prior.log()) / t, -1),
                lambda q, t, prior: torch.softmax((q + prior.log()) / t, -1)),
@@ -90,6 +124,14 @@ MUTANTS = (
            "The formula is right, but at a low temperature `exp(Q / temperature)` overflows or "
            "vanishes, and the rest is infinite or not a number. Stay with logarithms: "
            "`torch.logsumexp` and `torch.softmax` take the maximum out first."),
+    Mutant("naive_as_written", _backward(
+               _naive_soft, lambda q, t, prior: _share(q, t, prior, _naive_soft(q, t, prior))),
+           "You typed the formula as it stands, and on paper it is right. At a low temperature "
+           "`exp(Q / temperature)` is infinite. Take each row's maximum out first: "
+           "`torch.logsumexp` of Q/λ + log prior does it."),
+    Mutant("single_precision", _in_single_precision,
+           "Your tables are float32, the default of `torch.zeros`. At a low temperature their "
+           "rounding, divided by λ, shows in the probabilities. Ask for `dtype=torch.float64`."),
     Mutant("time_reversed", _time_reversed,
            "The numbers are right, but in reverse order: `V[0]` belongs to the first decision and "
            "`V[horizon]`, after the last one, is 0. Fill the list from the front, or count t "

@@ -104,6 +104,28 @@ def _naive(policy, reference, reward, beta):
     return beta * _kl(policy, (weights / weights.sum()).log())
 
 
+def _naive_best(reference, reward, beta):
+    weights = reference * (reward / beta).exp()
+    return weights / weights.sum()
+
+
+def _naive_ratio(policy, reference, reward, beta):
+    return beta * (policy * (policy / _naive_best(reference, reward, beta)).log()).sum()
+
+
+def _naive_reversed(policy, reference, reward, beta):
+    best = _naive_best(reference, reward, beta)
+    return beta * (best * (best / policy).log()).sum()
+
+
+def _value_side(penalty):
+    """Make J* - J with the naive J* and ``penalty(policy, reference)``."""
+    def gap(policy, reference, reward, beta):
+        best = beta * (reference * (reward / beta).exp()).sum().log()
+        return best - ((policy * reward).sum() - beta * penalty(policy, reference))
+    return gap
+
+
 def _best_value(reference, reward, beta):
     return beta * torch.logsumexp(reward / beta + reference.log(), -1)
 
@@ -142,6 +164,24 @@ MUTANTS = (
     Mutant("naive_exponential", _naive,
            "The formula is right, but at a small β `exp(reward / beta)` overflows. Work "
            "with logarithms: `torch.log_softmax` takes the maximum out first."),
+    Mutant("naive_ratio", _naive_ratio,
+           "On paper this is right; two cases break it. At a small β `exp(reward / beta)` is "
+           "infinite: get log π* from `torch.log_softmax`. Where the policy is 0, `0 * log(0)` "
+           "is NaN: `torch.special.xlogy` gives 0."),
+    Mutant("naive_reversed", _naive_reversed,
+           "The divergence points the wrong way: the expectation is over the policy that acts, "
+           "Σ π log(π / π*). And at a small β the exponential overflows: work with log π*."),
+    Mutant("naive_value", _value_side(lambda pi, ref: _kl(pi, ref.log())),
+           "J* - J(π) is a right way, but at a small β the sum of `exp(reward / beta)` is "
+           "infinite. `torch.logsumexp` of reward/β + log reference gives its logarithm."),
+    Mutant("naive_value_and_zero", _value_side(lambda pi, ref: (pi * (pi / ref).log()).sum()),
+           "J* - J(π) is a right way; two cases break it. At a small β the exponentials are "
+           "infinite: use `torch.logsumexp`. Where the policy is 0, `0 * log(0)` is NaN: "
+           "`torch.special.xlogy` gives 0."),
+    Mutant("reward_difference", lambda pi, ref, r, b: (
+               (_log_best(ref, r, b).exp() - pi) * r).sum(),
+           "This is the difference of the two expected rewards. Both policies also pay "
+           "β KL to the reference, and J counts it: subtract it on both sides."),
 )
 
 

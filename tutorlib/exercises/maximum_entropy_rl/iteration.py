@@ -148,7 +148,8 @@ SOFT_POLICY_STEP = Exercise(
         "`[states, actions]`. The income of terminal states is 0, and $0 \\log 0 = 0$.",
         "```python\n"
         "entropy = ...        # of each row of policy, [states]; torch.special.xlogy helps\n"
-        "income = ...         # mean reward plus bonus, 0 where mdp.terminal\n"
+        "income = ...         # mean of mdp.reward under policy, plus the bonus, [states]\n"
+        "income = ...         # 0 where mdp.terminal: before the solve, not after\n"
         "step = ...           # transition probabilities under the policy, [states, states]\n"
         "values = torch.linalg.solve(...)\n"
         "return values, ...   # a softmax of q_values(mdp, values) over actions\n"

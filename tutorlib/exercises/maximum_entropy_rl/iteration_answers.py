@@ -71,6 +71,23 @@ def _one_backup(mdp, policy, temperature):
     return values, _gibbs(mdp, values, temperature)
 
 
+def _masked_after(mdp, policy, temperature):
+    income = _mean_reward(mdp, policy) + temperature * _entropy(policy)
+    values = _solve(mdp, policy, income, home=True).masked_fill(mdp.terminal, 0.0)
+    return values, _gibbs(mdp, values, temperature)
+
+
+def _soft_backups(rounds):
+    """Make a step that never looks at the policy: soft backups from zero, then Gibbs."""
+    def step(mdp, policy, temperature):
+        values = torch.zeros(mdp.n_states, dtype=torch.float64)
+        for _ in range(rounds):
+            soft = temperature * torch.logsumexp(q_values(mdp, values) / temperature, -1)
+            values = soft.masked_fill(mdp.terminal, 0.0)
+        return values, _gibbs(mdp, values, temperature)
+    return step
+
+
 def _uniform(mdp, policy, temperature):
     even = torch.full_like(policy, 1 / mdp.n_actions)
     values = _solve(mdp, even, _mean_reward(mdp, even) + temperature * _entropy(even))
@@ -93,6 +110,21 @@ MUTANTS = (
     Mutant("home_earns_entropy", _with_bonus(lambda pi, t: t * _entropy(pi), home=True),
            "Home earns an entropy bonus for ever after the episode is over. Set the income of "
            "terminal states to 0 before you solve."),
+    Mutant("zero_log_zero_at_home_too", _with_bonus(
+               lambda pi, t: -t * (pi * pi.log()).sum(-1), home=True),
+           "Two things are missing. Terminal states earn no entropy: set their income to 0 before "
+           "you solve. And where the policy never takes an action, `0 * log(0)` is not a number "
+           "(NaN): `torch.special.xlogy(p, p)` gives the 0 that is meant."),
+    Mutant("masked_after_the_solve", _masked_after,
+           "Home's value is set to 0 after the solve. By then the states before it have counted "
+           "home's entropy bonus as part of their future. Set the *income* of terminal states "
+           "to 0 first, then solve."),
+    Mutant("one_soft_backup", _soft_backups(1),
+           "This is a soft backup from values of 0: it improves without evaluating, and never "
+           "looks at `policy`. First solve (I - γ P) V = r + λ H for the policy that was given."),
+    Mutant("optimal_values", _soft_backups(300),
+           "These are the optimal soft values. The first result is the value of the policy that "
+           "was *given*, however bad it is: its mean rewards, its entropy, its transitions."),
     Mutant("one_backup", _one_backup,
            "This is the income of the first step alone. The value of a policy also holds all that "
            "follows: solve (I - γ P) V = r + λ H, all under the policy."),
@@ -108,8 +140,8 @@ MUTANTS = (
            "The value is right, but the new policy ignores the temperature. It must be the Gibbs "
            "policy, proportional to exp(Q/λ)."),
     Mutant("old_policy_as_prior", _then(_times_old),
-           "You multiply by the old policy. That is a step with a leash to the old policy "
-           "(mirror descent), another method, which never forgets. Here the new policy is "
+           "You multiply by the old policy. That is a step with a leash to the old policy, "
+           "another method, which never forgets. Here the new policy is "
            "proportional to exp(Q/λ) alone."),
 )
 

@@ -15,29 +15,29 @@ QUIZ = (
          "The weights are equal at each temperature, so nothing jumps.")),
     Question(
         "You multiply all rewards by 10 and the temperature by 10. What happens to the policy?",
-        ("It becomes ten times greedier.", "Nothing.", "It becomes flatter."),
-        1,
+        ("It becomes ten times greedier.", "It becomes flatter.", "Nothing."),
+        2,
         ("Rewards alone times 10 would do that; the temperature undoes it.",
-         "Only Q / λ enters the policy. Temperature is measured in units of reward.",
-         "The temperature alone times 10 would do that; the rewards undo it.")),
+         "The temperature alone times 10 would do that; the rewards undo it.",
+         "Only Q / λ enters the policy. Temperature is measured in units of reward.")),
     Question(
         "Steps cost a little; the goal pays and ends the episode. An entropy bonus, or a KL "
         "penalty to the uniform policy: which can make staying away the best plan?",
-        ("Both: they differ by a constant.", "The entropy bonus.", "The KL penalty."),
-        1,
-        ("The constant is λ log|A| per step. When the agent decides how many steps there are, it "
+        ("The entropy bonus.", "Both: they differ by a constant.", "The KL penalty."),
+        0,
+        ("Each further step pays up to λ log|A|, and the goal stops the payments.",
+         "The constant is λ log|A| per step. When the agent decides how many steps there are, it "
          "is not a constant any more.",
-         "Each further step pays up to λ log|A|, and the goal stops the payments.",
          "A KL penalty is never negative, so no step is paid for: staying away only costs.")),
     Question(
         "A model is tuned with a leash (β KL to the reference). Which answers can it never "
         "learn to give?",
-        ("Answers with a low reward.", "Answers the reference never gives.", "Long answers."),
-        1,
+        ("Answers with a low reward.", "Long answers.", "Answers the reference never gives."),
+        2,
         ("They become rarer, but exp(r / β) is above 0: none vanishes.",
+         "Length does not enter; only the reference's probability and the reward do.",
          "The optimum is the reference times a factor. Zero times any factor is zero, whatever "
-         "the reward.",
-         "Length does not enter; only the reference's probability and the reward do.")),
+         "the reward.")),
     Question(
         "Two policies have the same expected reward. The objective is reward minus β times the "
         "KL to the reference. Which one is better?",
