@@ -140,6 +140,17 @@ def test_an_l2_penalty_bounds_what_few_demonstrations_would_push_to_infinity():
     assert bound < 0.5 * free
 
 
+def test_matching_visits_is_no_reason_to_stop_while_a_penalty_is_paid():
+    mdp = random_mdp(0)
+    expert = solve_causal(mdp, mdp.reward).occupancy
+    model = TabularReward(mdp)
+    with torch.no_grad():
+        model.table.copy_(mdp.reward)  # the truth: no gap at all, but a norm to shrink
+    result = fit_reward(mdp, model, expert, FitSettings(l2=0.1, optimizer="lbfgs"))
+    assert result.stopped_by == "gradient" and result.history[-1]["step"] > 0
+    assert float(model.table.detach().norm()) < float(mdp.reward.norm())
+
+
 @pytest.mark.parametrize("horizon", [4, None])
 def test_a_batch_is_fitted_like_each_alone(horizon):
     mdp = random_mdp(0, horizon=horizon)
