@@ -28,6 +28,7 @@ This is Gymnasium's FrozenLake.
 
 # %%
 import gymnasium
+import numpy as np
 import torch
 from IPython.display import display
 
@@ -60,8 +61,8 @@ roadmap("01")
 r"""
 ## The smallest case: a pond
 
-Being home is worth 6, walking round the pond costs 5. Stepping on the ice costs ½; there, each attempt to cross succeeds
-half the time.
+Getting home pays 6, once; walking round the pond costs 5. Stepping on the ice costs ½; there, each attempt to cross
+succeeds half the time.
 
 | in | action | leads to | reward $r(s,a)$ |
 |---|---|---|---|
@@ -70,8 +71,13 @@ half the time.
 | ice | walk | bank | 0 |
 | ice | cross | home ½, ice ½ | ½ · 6 = 3 |
 
-Home is **terminal**: nothing follows. States, actions, chances $P(s'|s,a)$ and rewards $r(s,a)$ that depend on nothing
-else, a start and a discount: a **Markov decision process**.
+Home is **terminal**. A reward is an average over where one lands.
+"""
+
+# %% [markdown]
+r"""
+So the picture below shows 3 on both arrows of *cross*. States, actions, chances $P(s'|s,a)$ and rewards $r(s,a)$ that
+depend on nothing else, a start and a discount: a **Markov decision process**.
 """
 
 # %%
@@ -96,12 +102,18 @@ A reward one step later counts $\gamma$ times as much; here $\gamma = \tfrac12$,
 a state is all the reward one can expect from it, so discounted, acting well. Guess 2 for bank and ice, and look one step
 ahead:
 
-- bank, walk: $1 + \tfrac12 \cdot 0 = 1$, since home is worth 0
-- bank, cross: $-\tfrac12 + \tfrac12 \cdot 2 = 0.5$
-- ice, walk: $0 + \tfrac12 \cdot 2 = 1$
-- ice, cross: $3 + \tfrac12\,(\tfrac12 \cdot 0 + \tfrac12 \cdot 2) = 3.5$
+- bank, walk: $1 + \gamma \cdot 0 = 1$: nothing follows home, so its value is 0
+- bank, cross: $-\tfrac12 + \gamma \cdot 2 = 0.5$
+- ice, walk: $0 + \gamma \cdot 2 = 1$
+- ice, cross: $3 + \gamma\,(\tfrac12 \cdot 0 + \tfrac12 \cdot 2) = 3.5$
 
-Take the better action of each, and you have a better guess: 1 and 3.5.
+Take the better action of each: 1 and 3.5.
+"""
+
+# %% [markdown]
+r"""
+In what sense is 1 and 3.5 a better guess than 2 and 2? The true values will turn out to be 1.5 and 4: the *largest*
+error has shrunk from 2 to ½.
 """
 
 # %% [markdown] exercise="markov_decision_processes.bellman_backup"
@@ -118,7 +130,7 @@ Write `bellman_backup(transition_matrix, reward, values, discount, terminal)`, f
   nothing.
 - Return the new values, `[states]`. Leave the inputs as they are.
 
-For the pond with the guess `[2, 2, 5]` the answer is `[1, 3.5, 0]`: the sums above.
+Inputs are torch tensors (float64), here and below; return a tensor or a numpy array. For the pond with the guess `[2, 2, 5]` the answer is `[1, 3.5, 0]`: the sums above.
 """
 
 # %% exercise="markov_decision_processes.bellman_backup"
@@ -166,8 +178,6 @@ $$\| V_k - V^* \|_\infty \le \frac{\gamma}{1-\gamma}\, \delta .$$
 """
 
 # %% tags=["hide-input"]
-import numpy as np
-
 from tutorlib.viz import COLOURS, Picture, new_figure, style
 
 changes, bounds = {}, {}                                         # discount: one number per sweep
@@ -185,7 +195,7 @@ with style():
         look["markevery"] = len(k) // 8
         ax.semilogy(k, changes[g], linestyle="-", label=f"γ = {g}", **look)
         ax.semilogy(k, bounds[g], linestyle="--", linewidth=1.6, markerfacecolor="white",
-                    label=f"its bound, {g}ᵏ", **look)
+                    label=f"bound: first change × {g}ᵏ", **look)
     ax.set(xlabel="sweep k", ylabel="largest change of a value", xlim=(0, 400), ylim=(1e-12, 1))
     fig.legend(loc="outside lower left", ncols=3)
 words = [f"At discount {g} the change falls from {m[0]:.2g} to {m[80]:.1e} in 80 sweeps, where "
@@ -206,10 +216,11 @@ for tolerance in (1e-2, 1e-4, 1e-6):
 r"""
 ## What a given policy is worth
 
-Fix a **policy** $\pi(a \mid s)$, and the maximum is gone. Always crossing the pond:
+Fix a **policy** $\pi(a \mid s)$, the chance of each action in each state, and the maximum is gone. Always crossing the pond:
 
-- $V(\text{ice}) = 3 + \tfrac12 \cdot \tfrac12\, V(\text{ice})$, so $\tfrac34\, V(\text{ice}) = 3$ and $V(\text{ice}) = 4$
-- $V(\text{bank}) = -\tfrac12 + \tfrac12 \cdot 4 = 1.5$
+- $V(\text{ice}) = 3 + \gamma \cdot \tfrac12\, V(\text{ice})$; with $\gamma = \tfrac12$: $\tfrac34\, V(\text{ice}) = 3$,
+  so $V(\text{ice}) = 4$
+- $V(\text{bank}) = -\tfrac12 + \gamma \cdot V(\text{ice}) = -\tfrac12 + \tfrac12 \cdot 4 = 1.5$
 
 Linear equations, one per state: with $P_\pi(s, s') = \sum_a \pi(a|s) P(s'|s,a)$ and
 $r_\pi(s) = \sum_a \pi(a|s)\, r(s,a)$,
@@ -310,8 +321,9 @@ identity = torch.eye(len(acting), dtype=torch.float64)
 worth = torch.linalg.solve(identity - small.discount * chains, paid).squeeze(-1)
 champion = worth.max(dim=0).values                                   # best of each state, apart
 everywhere = int((worth >= champion - 1e-9).all(dim=1).sum())
+tie = " (a tie)" * (everywhere > 1)
 gap = float((policy_iteration(small)[1][acting] - champion).abs().max())
-print(f"{len(rules)} policies of a 3 by 3 lake; {everywhere} of them best in every state at once;")
+print(f"{len(rules)} policies of a 3 by 3 lake; {everywhere} best in every state at once{tie};")
 print(f"policy iteration misses that optimum by {gap:.1e}")
 
 # %% tags=["slide"]
@@ -344,16 +356,29 @@ The robot can afford to bump and wait: at $\gamma = 0.99$ a lost step costs 1 %.
 r"""
 ## Where does the time go?
 
-Always crossing, from the bank, how much discounted time falls on each state?
+Always crossing, from the bank, how much discounted time $d(s)$ falls on each state?
 
-- bank: $1$, only at the start
-- ice: $d = \tfrac12 \cdot 1 + \tfrac12 \cdot \tfrac12\, d$, so $d = \tfrac23$
-- home: $d = \tfrac12 \cdot \tfrac12 \cdot \tfrac23 + \tfrac12\, d$, so $d = \tfrac13$
+- $d(\text{bank}) = 1$, only at the start
+- $d(\text{ice}) = \gamma \cdot 1 \cdot d(\text{bank}) + \gamma \cdot \tfrac12\, d(\text{ice})$; with
+  $\gamma = \tfrac12$, $d(\text{ice}) = \tfrac23$
+- $d(\text{home}) = \gamma \cdot \tfrac12\, d(\text{ice}) + \gamma \cdot 1 \cdot d(\text{home})$, so
+  $d(\text{home}) = \tfrac13$
 
 Together 2, which is $1/(1-\gamma)$. Times the rewards: $1 \cdot (-\tfrac12) + \tfrac23 \cdot 3 = 1.5$: the value of the
-bank again. In general, for the **occupancy measure** $\rho_\pi$ and the **return** $J(\pi)$,
+bank again.
+
+"""
+
+# %% [markdown] tags=["slide"]
+r"""
+## Occupancy and return
+
+Let $s_t, a_t$ be the state and action at step $t = 0, 1, \dots$ The **return** is $\sum_t \gamma^t\, r(s_t, a_t)$;
+$J(\pi)$ is its expectation from the start. The **occupancy measure** counts discounted time on states and actions:
 
 $$\rho_\pi(s,a) = \sum_t \gamma^t\, P(s_t = s, a_t = a), \qquad J(\pi) = \sum_{s,a} \rho_\pi(s,a)\, r(s,a)$$
+
+Above, $d(s) = \sum_a \rho_\pi(s,a)$.
 """
 
 # %% [markdown] exercise="markov_decision_processes.occupancy_measure"
@@ -396,7 +421,7 @@ for name, policy in (("shortest route", shortest), ("optimal", best)):
     panels.append(Panel(lake, visits, policy, f"{name}: return {earned:.2f}"))
 times = [float(torch.as_tensor(panel.values).sum()) for panel in panels]
 gridworld_panels(panels, label="occupancy before the end (discounted steps)",
-                 title=f"The optimal policy stays on the ice {times[1] / times[0]:.1f} times as long")
+                 title=f"The optimal policy stays on the ice {times[1] / times[0]:.1f} times as much discounted time")
 
 # %% [markdown]
 r"""
@@ -453,11 +478,11 @@ learning_curves({"average so far": running}, np.arange(1, episodes + 1),
 r"""
 ## Play: you set the reward
 
-Paint rewards; the optimal policy answers at once (leave the temperature at 0 until unit 03):
+Paint rewards; the optimal policy answers at once (temperature stays 0):
 
 1. Take **slip** to 0: which arrow in the top row turns round, and why?
-2. Lower the **discount**: what becomes of the values, and at 0 of the arrows?
-3. Paint a small reward beside the start. How small can it be and still keep the robot from ever reaching G?
+2. Slip 0.2 again. Lower the **discount**: what becomes of the values, and at 0 of the arrows?
+3. Discount 0.99 again. Paint a small reward below the start, on (1, 0). How small still keeps the robot from ever reaching G?
 4. Make it jump into the pit, without touching X.
 """
 
@@ -471,8 +496,8 @@ GridPainter(yard)
 r"""
 ## Break it: the robot that jumped
 
-A designer wants the robot in that yard to hurry, and charges 2 for every step in place of 0.05. The solver
-settles, every check passes, and the robot jumps into the pit, which costs 1 more.
+A designer wants the robot in that yard to hurry, and charges 2 in place of 0.05 for every step that ends neither in
+X nor in G. The robot jumps into the pit, which itself pays −1.
 
 What is wrong? Decide before you run the next cell: the discount, the solver, the slip, or the reward?
 """
@@ -493,12 +518,12 @@ gridworld_panels(panels, label="value (discounted reward)",
 r"""
 ## What was wrong
 
-Nothing in the solver. Add up, leaving slips and discount out: to the pit $2 \cdot (-2) - 1 = -5$, to the goal
-$4 \cdot (-2) + 1 = -7$. Once a step costs more than 1, falling in is the cheapest way to stop paying. Slips lengthen
-walks, so it begins earlier.
+Nothing in the solver. Leave slips and discount out. Three moves reach the pit, five the goal; the last pays −1 or +1
+*in place of* the charge. So the pit makes $2 \cdot (-2) - 1 = -5$, the goal $4 \cdot (-2) + 1 = -7$. Once a step costs
+more than 1, falling in is cheapest. Slips begin it earlier.
 
-The agent optimised **the reward that was written**, not the one that was meant. So this course goes on to
-learn rewards from behaviour; the gap returns when the reward is a neural network (unit 19).
+The agent optimised **the reward that was written**, not the one that was meant. So this course
+learns rewards from behaviour; unit 19 meets the gap again.
 """
 
 # %% [markdown] tags=["slide"]
@@ -542,10 +567,10 @@ print(f"next states of each (text, token): {writer.n_branches}; exact after {len
 r"""
 ## What is the same, what is new
 
-Your code ran unchanged. Texts only grow, so values are exact after as many sweeps as a text has tokens, at most.
+Your code ran unchanged. Texts only grow, so values are exact after at most as many sweeps as a text has tokens.
 
-Chance has left the transitions: all randomness is in the policy. The judge prefers "no no .", the discount writes
-"yes .": unit 09 looks into that. And a real vocabulary has about $10^5$ tokens (Table 1 of the paper says $10^6$), so no
+All randomness is now in the policy. The judge prefers "no no ."; at discount 0.9,
+$0.9 \cdot 1$ against $0.81 \cdot 1.05 = 0.85$, the agent writes "yes .": unit 09 looks into that. And a real vocabulary has about $10^5$ tokens (Table 1 of the paper says $10^6$), so no
 table holds all texts: from unit 02 on we learn instead.
 """
 
@@ -554,8 +579,8 @@ r"""
 No algorithm is best everywhere [§2.1]. Match each row of Table 1 of Sun and van der Schaar (2025) to its algorithm:
 
 `DQN` (a number per action), `curiosity` (a bonus for novelty), `MCTS` (search), `multi-agent PPO` (sampled
-policies), `league` (human games first), `HER` (what was reached becomes the goal), `SAC` (gradients of each step's
-reward), `GRPO` (answers marked right or wrong), `RLHF` (human judgements).
+policies), `league` (human games first), `HER` (what was reached becomes the goal), `SAC` (climbs a learned
+value), `GRPO` (answers marked right or wrong), `RLHF` (human judgements).
 
 | card | actions | states | reward | transitions |
 |---|---|---|---|---|

@@ -138,6 +138,11 @@ def _masks_too_late(moves, reward, values, discount, terminal):
     return _bootstraps_terminal(moves, reward, values, discount, terminal).masked_fill(terminal, 0)
 
 
+def _starts_from_zero(moves, reward, values, discount, terminal):
+    """Search for the best action with a loop that starts at 0."""
+    return bellman_backup(moves, reward, values, discount, terminal).clamp(min=0.0)
+
+
 def _in_place(moves, reward, values, discount, terminal):
     """Let later states see the values that this sweep has just written."""
     later = values.masked_fill(terminal, 0.0)
@@ -238,6 +243,10 @@ BACKUP = Exercise(
         Mutant("terminal_masked_too_late", _masks_too_late,
                "Terminal states are set to 0 in the result, but their neighbours still looked at "
                "the old guess. Set them to 0 before the expectation is taken."),
+        Mutant("best_starts_from_zero", _starts_from_zero,
+               "No state comes out below 0: the search for the best action starts at 0, so an "
+               "action that is the best but costs something never wins. Start from minus infinity, "
+               "or from the first action."),
         Mutant("updated_in_place", _in_place,
                "States late in the loop see values that this same sweep has just written. That "
                "also converges, but one backup reads only the old `values`: write into a new "

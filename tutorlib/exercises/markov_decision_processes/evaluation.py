@@ -125,6 +125,20 @@ def _hundred_sweeps(moves, reward, policy, discount):
     return values
 
 
+def _no_discount(moves, reward, policy, discount):
+    step, paid = _parts(moves, reward, policy)
+    return _solve(step, paid, 1.0)
+
+
+def _even_reward(moves, reward, policy, discount):
+    step, _ = _parts(moves, reward, policy)
+    return _solve(step, reward.mean(1), discount)
+
+
+def _even_transitions(moves, reward, policy, discount):
+    return _solve(moves.mean(1), (policy * reward).sum(1), discount)
+
+
 def _late_reward(moves, reward, policy, discount):
     step, paid = _parts(moves, reward, policy)
     return _solve(step, discount * paid, discount)
@@ -205,6 +219,15 @@ EVALUATION = Exercise(
         Mutant("policy_ignored", _ignores_the_policy,
                "All actions count equally, as if the policy were uniform. Weigh both the rewards "
                "and the transitions by `policy`."),
+        Mutant("reward_averaged_evenly", _even_reward,
+               "The rewards of a state's actions are averaged evenly, though the transitions are "
+               "weighted by the policy. Weigh the rewards by `policy` too."),
+        Mutant("transitions_averaged_evenly", _even_transitions,
+               "The transitions of a state's actions are averaged evenly, though the rewards are "
+               "weighted by the policy. Weigh the transitions by `policy` too."),
+        Mutant("no_discount", _no_discount,
+               "The discount is missing. Then a state that leads to itself has no equation of its "
+               "own, and the system is singular: multiply the transitions by `discount`."),
         Mutant("favourite_action_only", _favourite_only,
                "You follow only the likeliest action of each state. This policy is random on "
                "purpose: weigh every action by its probability."),
@@ -236,8 +259,8 @@ EVALUATION = Exercise(
         "states, and a computer solves those in one call.",
         "$(I - \\gamma P_\\pi)\\,V = r_\\pi$ with $P_\\pi[s,s'] = \\sum_a \\pi(a|s)\\,P(s'|s,a)$, "
         "shape [states, states], and $r_\\pi(s) = \\sum_a \\pi(a|s)\\, r(s,a)$, shape [states].",
-        "```python\nstep = torch.einsum(\"...\", policy, transition_matrix)  # [states, states]\n"
-        "paid = ...                                              # [states]\n"
+        "```python\nstep = torch.einsum(\"sa,...->st\", policy, transition_matrix) # [st, st]\n"
+        "paid = ...                                                     # [states]\n"
         "return torch.linalg.solve(..., paid)\n```",
     ),
     why="Averaging rewards and transitions over the policy's actions leaves a Markov chain with "

@@ -131,6 +131,20 @@ def _softmax(*args):
     return _variant_of(*args).softmax(1)
 
 
+def _all_ties(*args):
+    q = _variant_of(*args)
+    return (q == q.amax(1, keepdim=True)).to(q)
+
+
+def _empty_terminal_rows(moves, reward, values, discount, terminal):
+    rule = greedy_policy(moves, reward, values, discount, terminal)
+    return rule.masked_fill(terminal[:, None], 0.0)
+
+
+def _indices(*args):
+    return _variant_of(*args).argmax(1)
+
+
 def _down_the_columns(*args):
     q = _variant_of(*args)
     return _one_hot(q.T).T
@@ -203,8 +217,8 @@ GREEDY = Exercise(
                "You head for the best next states, but the reward of getting there is missing. Add "
                "`reward` before you take the best action."),
         Mutant("no_discount", _no_discount,
-               "The discount is missing, so the future weighs more than it should against the "
-               "reward now. Multiply the expected next value by `discount`."),
+               "The discount is missing, or stands before the whole bracket, where it changes no "
+               "comparison: multiply only the expected next value by `discount`."),
         Mutant("best_next_state", _best_successor,
                "Each action is judged by the best next state it might reach. Chance picks the next "
                "state: weigh the values by `transition_matrix` and sum."),
@@ -220,6 +234,17 @@ GREEDY = Exercise(
         Mutant("softmax", _softmax,
                "These are softmax probabilities. A greedy policy gives everything to the best "
                "action; the soft version is the subject of unit 03."),
+        Mutant("every_tie_marked", _all_ties,
+               "Where actions tie, each of them gets a 1, and the row no longer sums to 1. A "
+               "policy is a distribution: mark the first best action only."),
+        Mutant("terminal_rows_empty", _empty_terminal_rows,
+               "The rows of terminal states are all zero. A policy needs a distribution in every "
+               "state, even where the choice has no effect: there all actions tie, mark the "
+               "first."),
+        Mutant("indices", _indices,
+               "These are the numbers of the best actions, one per state. A policy as this lesson "
+               "uses it has a row per state and a column per action: turn each number into a row "
+               "with a single 1."),
         Mutant("argmax_over_states", _down_the_columns,
                "The maximum runs down the columns: the best state for each action. Each row needs "
                "the best action for its state: maximise over the last axis."),

@@ -142,6 +142,10 @@ def _fifty_steps(moves, policy, start, discount):
     return total
 
 
+def _no_discount(moves, policy, start, discount):
+    return _visits(_chain(moves, policy).T, start, 1.0)[:, None] * policy
+
+
 def _policy_of_the_next_state(moves, policy, start, discount):
     step = torch.einsum("ta,sat->st", policy, moves)
     return _visits(step.T, start, discount)[:, None] * policy
@@ -224,6 +228,9 @@ OCCUPANCY = Exercise(
         Mutant("fifty_steps", _fifty_steps,
                "The sum is cut after 50 steps, so it falls short of 1 / (1 - discount). Sum to the "
                "end: the geometric series is one linear system."),
+        Mutant("no_discount", _no_discount,
+               "The discount is missing. Time in a terminal state then never fades, and the system "
+               "is singular: multiply the transitions by `discount`."),
         Mutant("policy_of_the_next_state", _policy_of_the_next_state,
                "The transitions are weighted by the policy of the next state. The action is chosen "
                "before the move, in the state where the agent stands."),
@@ -234,12 +241,13 @@ OCCUPANCY = Exercise(
         "Think of water. One unit of time is poured in at the start, spread as the initial "
         "distribution says. Each step carries it on along the policy's transitions, and only the "
         "share `discount` survives. How much passes through each state in all?",
-        "$d(s') = \\mu(s') + \\gamma \\sum_s P_\\pi[s,s']\\, d(s)$, that is "
-        "$(I - \\gamma P_\\pi^\\top)\\, d = \\mu$ with $d$ of shape [states]; then "
+        "$d(s') = \\mu(s') + \\gamma \\sum_s P_\\pi[s,s']\\, d(s)$, with $d$ of shape [states]; "
+        "mind which index of $P_\\pi$ is summed. Then "
         "$\\rho(s,a) = d(s)\\,\\pi(a|s)$ of shape [states, actions].",
         "```python\nstep = ...                       # P of the policy    [states, states]\n"
         "visits = torch.linalg.solve(torch.eye(...) - discount * ..., initial_state_dist)\n"
-        "return visits[:, None] * ...\n```",
+        "return visits[:, None] * ...\n```\nThe sum runs over the first index of `step`: "
+        "solve with its transpose.",
     ),
     why="Pushing the state distribution forward is a multiplication by $P_\\pi^\\top$; summing "
         "$\\gamma^t (P_\\pi^\\top)^t \\mu$ over all t inverts $I - \\gamma P_\\pi^\\top$. It is "

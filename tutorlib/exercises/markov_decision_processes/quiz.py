@@ -19,7 +19,7 @@ QUIZ = (
         1,
         ("The change is not the error. Many small changes of one sign may still be to come.",
          "Right: the bound is 0.99 / 0.01 times the change, which is 0.99.",
-         "The error is larger than the last change, not smaller.",
+         "The error can be far larger than the last change.",
          "The contraction gives one: discount / (1 - discount) times the last change."),
     ),
     Question(

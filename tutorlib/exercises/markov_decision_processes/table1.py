@@ -33,7 +33,7 @@ ALGORITHMS = {  # what the table lists: (the facts a card must show, task, what 
     "HER": ({"actions": "continuous", "reward": "sparse"}, "goal-conditioned robotics",
             "relabels what was reached as the goal, which makes a sparse reward frequent"),
     "SAC": ({"actions": "continuous", "reward": "dense"}, "locomotion",
-            "turns each step's reward into a gradient for a continuous action"),
+            "climbs the gradient of a learned value, with a continuous action"),
     "GRPO": ({"states": "token sequences", "reward": "sparse"}, "reasoning with language models",
              "compares several answers to one question, marked right or wrong at the end"),
     "RLHF": ({"states": "token sequences", "reward": "noisy and sparse"},
@@ -115,6 +115,9 @@ MATCH_TASKS = Exercise(
         Mutant("search_with_tokens", _swapped("MCTS", "GRPO"),
                "C and D are exchanged. Both models are known, but only the board game is played "
                "by search against itself in this table."),
+        Mutant("search_and_novelty", _swapped("HER", "curiosity"),
+               "A and H are exchanged. Both rewards are sparse; relabelled goals belong to robots "
+               "with continuous actions, and novelty to a screen game with a few buttons."),
         Mutant("values_for_continuous_actions", _swapped("DQN", "SAC"),
                "B and F are exchanged. Q-learning takes a maximum over listed actions; a "
                "continuous action cannot be listed."),
