@@ -115,7 +115,7 @@ r"""
 | here | control (soft actor-critic, SAC) | language models | physics, $Q = -E$ |
 |---|---|---|---|
 | temperature $\lambda$ | $\alpha$ | $\beta$ | $k_B T$ |
-| prior $\pi_0$ | uniform | reference $\pi_\text{ref}$ | degeneracy |
+| prior $\pi_0$ | none ($\pi_0 = 1$) | reference $\pi_\text{ref}$ | degeneracy |
 | $V = \lambda \log Z$ | soft value | log-partition $\beta \log Z$ | minus the free energy |
 | $\pi^* = \pi_0\, e^{(Q - V)/\lambda}$ | energy-based policy | KL-regularised optimum | Gibbs, Boltzmann |
 
@@ -263,7 +263,7 @@ claim = (f"Cooled to λ = 0.01, the soft value is {over[0] / heats[0]:.3f} λ ab
 with style():
     fig, (left, right) = new_figure(1, 2, title=claim, width=9.6, height=4.2)
     curves = {"soft minus hard value of S": over, "λ log 2": [lam * math.log(2) for lam in heats],
-              "bound λ log 4 / (1 − γ)": [lam * math.log(4) / 0.05 for lam in heats]}
+              "bound λ log 4 / (1 − γ)": [lam * math.log(4) / (1 - town.mdp.discount) for lam in heats]}
     for index, (name, curve) in enumerate(curves.items()):
         left.plot(heats, curve, label=name, **series_look(index, len(heats)))
     left.set(xscale="log", yscale="log", ylim=(3e-3, 100), xlabel="temperature λ (reward per nat)", ylabel="value (reward)")
@@ -302,24 +302,24 @@ lines({"reward + λ entropy": with_entropy, "reward − λ KL to the walker": wi
       xscale="log", target=at_home["walker"], target_label="random walker",
       xlabel="temperature λ (reward per nat)", ylabel="probability of G within 100 steps",
       title=f"Paid for entropy, the courier stays away: {with_entropy[-1]:.1%} at λ = 100; "
-            f"with a KL penalty it comes home at least {min(with_kl):.0%} of the time")
+            f"with a KL penalty {with_kl[-1]:.0%} come home, nearly as the walker")
 
 # %% [markdown] tags=["slide"]
 r"""
 ## Diagnosis: survival by entropy
 
-Not arriving earns up to $\lambda \log 4 - 0.5$ a step, for ever: $(\lambda \log 4 - 0.5)/(1 - 0.95)$. Arriving pays 10. They break
-even at $\lambda = 1 / \log 4 = 0.721$. Above it, home is a loss.
+Never arriving earns less than $(\lambda \log 4 - 0.5)/(1 - 0.95)$. Arriving pays 10. Below $\lambda = 1 / \log 4 = 0.721$ home is
+surely better; a little above, near 0.76, one more step beside G is worth more than G.
 
 $-\mathrm{KL}(\pi \| \text{uniform}) = H(\pi) - \log 4$: the two bonuses differ by a constant *per step*. With a fixed number of steps
-that is harmless. Where the agent decides when to stop, it decides everything: a walk home, or a model's end-of-text. A KL
-penalty pays nobody for going on. (Unit 07 meets the same bias in imitation.)
+that is harmless. Where the agent decides when to stop, it can decide everything: a walk home, or a model's end-of-text.
+A KL penalty pays nobody for going on. (Unit 07 meets this bias in imitation.)
 """
 
 # %% [markdown] exercise="maximum_entropy_rl.soft_policy_step"
 r"""
 Backups creep towards the optimum. **Soft policy iteration** strides: evaluate a policy exactly, entropy included, then take the
-Gibbs policy of its $Q$. Write `soft_policy_step(mdp, policy, temperature)`, one such round (entropy bonus, so a uniform prior):
+Gibbs policy of its $Q$. Write `soft_policy_step(mdp, policy, temperature)`, one such round (entropy bonus: $\pi_0 = 1$):
 
 $$V = r_\pi + \lambda H_\pi + \gamma P_\pi V, \qquad \pi_\text{new}(a|s) \propto e^{Q(s,a)/\lambda}$$
 
@@ -369,7 +369,7 @@ left_over = min(10 ** run[-1] for run in errors["soft backups"])
 learning_curves(errors, range(1, ROUNDS + 1), higher_is_better=False, band=(0, 100), xlabel="round",
                 ylabel="log10 of largest error in V",
                 title=f"5 to 100 states, {SEEDS} random processes: {slowest} rounds of policy iteration reach "
-                      f"1e-9; {ROUNDS} backups still miss by {left_over:.1f} or more")
+                      f"1e-9; {ROUNDS} backups still miss by {math.floor(10 * left_over) / 10} or more")
 
 # %% [markdown] exercise="maximum_entropy_rl.kl_control"
 r"""
@@ -566,7 +566,7 @@ r"""
 ## What you take along
 
 1. Reward plus $\lambda$ entropy turns the maximum into a log-sum-exp and the best action into a Gibbs policy.
-2. $\lambda$ is a price, reward per nat: cold gives the hard optimum with its ties shared; heat gives the prior.
+2. $\lambda$ is a price, reward per nat: cold gives a hard optimum, ties shared; with a KL penalty, heat gives the prior.
 3. An entropy bonus pays for every further step; a KL penalty pays nobody.
 4. Over trajectories, $V = \lambda \log Z$, as long as actions decide what happens.
 5. $J^* - J(\pi) = \beta\, \mathrm{KL}(\pi \| \pi^*)$: tuning towards a reward is imitating $\pi^*$ (units 16, 17).

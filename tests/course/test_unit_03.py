@@ -171,6 +171,9 @@ def test_the_break_even_temperature_of_the_diagnosis(town):
     at = {factor: arrives(mdp, soft_value_iteration(mdp, factor * flip).policy, goal)
           for factor in (0.8, 1.3)}
     assert at[0.8] > 0.99 and at[1.3] < 0.05
+    beside = town[0].state_of(0, 4)  # bumping into the border costs a step; entering G pays 10
+    stay = [float(soft_value_iteration(mdp, heat).q_values[beside, 0]) for heat in (0.75, 0.77)]
+    assert stay[0] < 10 < stay[1]
 
 
 def test_cooling_leaves_log_two_for_two_streets(town):
