@@ -42,7 +42,7 @@ PARTS = {
 
 UNITS = (
     Unit("00", "start_here", "Start here", "0",
-         "Find your way round the course and pass a first exercise", 20),
+         "Find your way round the course and pass a first exercise", 25),
     Unit("01", "markov_decision_processes", "Markov decision processes", "I",
          "Write down a decision problem and solve it exactly", 80, ("00",)),
     Unit("02", "reinforcement_learning", "Reinforcement learning", "I",

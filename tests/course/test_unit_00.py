@@ -86,8 +86,35 @@ def test_with_a_tip_walking_on_pays_more_than_arriving(lesson):
     assert bool(walks.mask.all())
 
 
+@pytest.mark.parametrize("tip, the_same", [(0.1, False), (0.051, False), (0.049, True)])
+def test_a_tip_changes_the_steps_from_a_twentieth_on(lesson, tip, the_same):
+    world = GridWorld(lesson["ROOM"], rewards={"G": 1.0}, step_reward=tip)
+    assert world.mdp.discount == 0.95  # "5 % less"
+    assert torch.equal(lesson["best_steps"](world) > 0, lesson["seen"] > 0) == the_same
+
+
+@pytest.mark.parametrize("name, scale, potential", [("fine", 20.0, 1.0), ("both", 1.8, 0.8 / 1.8)])
+def test_three_wishes_are_one_rescaled_and_shaped(lesson, name, scale, potential):
+    """The potential is one constant everywhere but at the goal, where it is 0."""
+    prize, other = (lesson["suspects"][n].mdp for n in ("prize", name))
+    phi = potential * (~prize.terminal).double()
+    after = (prize.transition_matrix * phi).sum(-1)
+    shaped = scale * (prize.reward + prize.discount * after - phi[:, None])
+    here = ~prize.terminal
+    assert torch.allclose(shaped[here], other.reward[here])
+
+
+def test_a_second_exit_tells_prize_from_fine(lesson):
+    room = lesson["ROOM"].replace("S....", "SX...")
+    prize = GridWorld(room, rewards={"G": 1.0, "X": 0.0})
+    fine = GridWorld(room, rewards={"G": 0.0, "X": -1.0}, step_reward=-1.0)
+    steps = [lesson["best_steps"](world)[world.state_of(0, 0)].argmax() for world in (prize, fine)]
+    assert [prize.mdp.action_names[i] for i in steps] == ["down", "right"]
+
+
 def test_the_painted_challenges_can_be_met(lesson):
     painter = GridPainter(GridWorld(lesson["ROOM"], rewards={"G": 1.0}))
+    assert painter.discount == 0.95  # "5 % less"
     start, goal = painter.world.state_of(0, 0), painter.world.state_of(3, 4)
     painter.paint(0, 1, -1.0)  # a fine beside the start: now the way leads down, round the wall
     path = sample_trajectories(painter.world.mdp, painter.policy, 1, 9).states[0].tolist()
@@ -113,6 +140,34 @@ def test_the_wrong_answer_on_purpose_is_recognised_as_what_it_is():
     assert result.mistake.name == "no_temperature"
 
 
+LEARNERS = {  # what people write besides the mistakes' own spellings, and what the check says
+    "e = (z / t).exp(); return e / e.sum()": "whole_table",
+    "e = (z / t).exp(); return e / e.sum(0)": "wrong_axis",
+    "e = z.exp(); return e / e.sum(-1, keepdim=True)": "no_temperature",
+    "e = z.exp() / t; return e / e.sum(-1, keepdim=True)": "no_temperature",
+    "e = (z * t).exp(); return e / e.sum(-1, keepdim=True)": "multiplied",
+    "e = z.exp(); return e / e.sum(-1, keepdim=True) / t": "temperature_last",
+    "e = (z / t).exp(); return e / e.sum(dim=-1)": "bare_sum_lost_its_axis",
+}
+
+
+@pytest.mark.parametrize("body", LEARNERS)
+def test_a_mistake_in_another_guise_gets_its_message(body):
+    names = {}
+    exec(f"def answer(z, t): {body}", names)
+    result = evaluate(SOFTMAX, names["answer"])
+    assert result.outcome == FAILED and result.mistake.name == LEARNERS[body]
+
+
+def test_subtracting_the_largest_score_changes_nothing(capsys):
+    """Run the demonstration by itself: nan without, the same as for small scores with."""
+    (cell,) = [c for c in CELLS if c.kind == "code" and "plain, safe" in c.source]
+    exec(cell.source, {"torch": torch})
+    small, large = capsys.readouterr().out.splitlines()
+    assert re.findall(r"0\.\d\d|nan", small) == ["0.88", "0.88"]
+    assert re.findall(r"0\.\d\d|nan", large) == ["nan", "0.88"]
+
+
 def test_the_example_in_the_task_is_right(lesson):
     scores = torch.tensor([[2.0, 0.0]], dtype=torch.float64)
     answer = lesson["softmax_with_temperature"](scores, 2)
@@ -135,11 +190,12 @@ def test_cold_is_boring_and_heat_talks_nonsense(lesson):
     shares = [float(function(logits, t)[0, 0]) for t in (0.1, 0.5, 1.0, 2.0, 10.0)]
     assert shares == sorted(shares, reverse=True)
     slider = Explorer(lesson["the_sky_is"], {"temperature": lesson["Slider"](0.1, 10.0, 1.0)})
-    alts = []
-    for temperature in (0.1, 10.0):
+    said = []
+    for temperature in (0.1, 3.0, 10.0):
         slider.set(temperature=temperature)
-        alts.append(slider.answer["alt"].split("eight draws: ")[1].split())
-    assert set(alts[0]) == {WORDS[0]} and "falling" in alts[1]
+        said.append(slider.answer["alt"].split("30 draws: ")[1])
+    assert said[0].startswith(f"30 {WORDS[0]}, 0 ") and len(set(said)) == 3
+    assert int(re.search(r"(\d+) falling", said[2])[1]) > 0
 
 
 def test_the_quiz_is_as_long_as_the_lesson_says():

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import decimal
-import math
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tutorlib.grading import Case, Exercise, Mutant, Property, Question, Variant
+from tutorlib.exercises.start_here.answers import MUTANTS, VARIANTS
+from tutorlib.grading import Case, Exercise, Property, Question
 from tutorlib.grading.compare import as_tensor
 
 WORDS = ("blue", "clear", "falling")  # how "The sky is ..." may go on, in lesson and figure
 SCORES = ((2.0, 1.0, 0.0),)  # [1 prompt, 3 words], made up: no model stands behind them yet
+
+EXTREMES = (  # scores, temperature, note: each catches a way to overflow that the others let pass
+    (((1000.0, 999.0, 997.0), (0.0, 1.0, 2.0)), 1.0, "very large scores beside small ones"),
+    (((1000.0, 999.0, 997.0), (0.0, 1.0, 2.0)), 0.5, "cold doubles the very large scores"),
+    (((1000.0, 0.0), (0.0, 1.0)), 500.0, "so hot that a very small score counts again"),
+    (((1000.0, -1000.0), (0.0, 1.0)), 1.0, "very large scores of both signs"),
+)
 
 
 def softmax_with_temperature(
@@ -38,14 +44,14 @@ def in_fifty_digits(logits, temperature):
 
 
 def draw_cases(generator: torch.Generator) -> list[Case]:
-    """Draw three tables of scores, and add one with scores that a careless exp cannot take."""
+    """Draw three tables of scores, and add those that a careless exp cannot take."""
     cases = []
     for prompts, words in ((2, 3), (3, 4), (4, 2)):
         logits = 2 * torch.randn(prompts, words, generator=generator, dtype=torch.float64)
         temperature = 0.4 + 2 * torch.rand(1, generator=generator, dtype=torch.float64).item()
         cases.append(Case(args=(logits, temperature)))
-    large = torch.tensor([[1000.0, 999.0, 997.0], [0.0, 1.0, 2.0]], dtype=torch.float64)
-    return [*cases, Case(args=(large, 1.0), note="one row of very large scores, one of small")]
+    return cases + [Case(args=(torch.tensor(table, dtype=torch.float64), temperature), note=note)
+                    for table, temperature, note in EXTREMES]
 
 
 def rows_sum_to_one(answer, case: Case) -> str | None:
@@ -77,86 +83,6 @@ def hotter_is_flatter(answer, case: Case) -> str | None:
     if bool((warm <= cool + 1e-6).all()):
         return None
     return "at twice the temperature a favourite becomes more likely, not less"
-
-
-def _share(weights: Tensor) -> Tensor:
-    """Divide each row by its sum."""
-    return weights / weights.sum(dim=-1, keepdim=True)
-
-
-MUTANTS = (
-    Mutant("no_temperature", lambda logits, temperature: torch.softmax(logits, dim=-1),
-           "These are the probabilities at temperature 1: the argument `temperature` is never "
-           "used. Divide the scores by it before you take `exp`."),
-    Mutant("multiplied", lambda logits, temperature: torch.softmax(logits * temperature, dim=-1),
-           "The scores are multiplied by the temperature. Then heat would sharpen the choice; it "
-           "should flatten it. Divide."),
-    Mutant("wrong_axis", lambda logits, temperature: torch.softmax(logits / temperature, dim=0),
-           "Each column sums to 1, not each row: prompts compete with one another. The words of "
-           "one prompt are the last axis; normalise over that one."),
-    Mutant("whole_table", lambda logits, temperature:
-           torch.softmax((logits / temperature).flatten(), dim=0).reshape(logits.shape),
-           "The whole table sums to 1. Each prompt needs a distribution of its own: sum over the "
-           "last axis only, and keep it (`keepdim=True`) so that the division lines up."),
-    Mutant("no_max_subtraction", lambda logits, temperature: _share((logits / temperature).exp()),
-           "The formula is right, but `exp` of a large score is infinite, and infinite over "
-           "infinite is not a number (NaN). Subtract each row's largest score first: the fraction "
-           "stays the same."),
-    Mutant("one_max_for_all", lambda logits, temperature:
-           _share((logits / temperature - (logits / temperature).max()).exp()),
-           "You subtract the largest score of the whole table. A row far below it becomes all "
-           "zeros, and 0 / 0 is not a number (NaN). Subtract each row's own largest score."),
-    Mutant("log_probabilities", lambda logits, temperature:
-           torch.log_softmax(logits / temperature, dim=-1),
-           "These are log-probabilities: they are negative and do not sum to 1. Take `exp` of "
-           "them, or leave the logarithm out."),
-    Mutant("not_normalised", lambda logits, temperature: (logits / temperature).exp(),
-           "These are weights, not yet probabilities: a row does not sum to 1. Divide each row by "
-           "its sum."),
-    Mutant("temperature_last", lambda logits, temperature:
-           torch.softmax(logits, dim=-1) / temperature,
-           "The probabilities are divided by the temperature, so that a row no longer sums to 1. "
-           "Temperature acts on the scores, before `exp`."),
-    Mutant("no_exponential", lambda logits, temperature: _share(logits / temperature),
-           "The scores themselves are divided by their sum. A negative score would become a "
-           "negative probability; `exp` makes every weight positive first."),
-    Mutant("always_the_best", lambda logits, temperature: torch.nn.functional.one_hot(
-               logits.argmax(dim=-1), logits.shape[-1]).to(logits.dtype),
-           "All the probability goes to the best word. That is the limit of temperature 0; above "
-           "it, the other words keep a share."),
-)
-
-
-def _loops(logits, temperature):
-    rows = []
-    for row in logits.tolist():
-        top = max(row)
-        weights = [math.exp((z - top) / temperature) for z in row]
-        rows.append([weight / sum(weights) for weight in weights])
-    return rows
-
-
-def _numpy(logits, temperature):
-    scaled = np.asarray(logits) / temperature
-    weights = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    return weights / weights.sum(axis=1, keepdims=True)
-
-
-def _pairwise(logits, temperature):
-    gaps = (logits[:, None, :] - logits[:, :, None]) / temperature  # [prompts, word, rival]
-    return 1 / gaps.exp().sum(-1)
-
-
-VARIANTS = (
-    Variant("torch's own softmax", lambda logits, temperature:
-            torch.softmax(logits / temperature, dim=-1)),
-    Variant("through the log-sum-exp", lambda logits, temperature:
-            (logits / temperature
-             - torch.logsumexp(logits / temperature, dim=-1, keepdim=True)).exp()),
-    Variant("numpy", _numpy),
-    Variant("loops over lists", _loops),
-    Variant("one over the sum of odds", _pairwise),
-)
 
 
 def name_index(case: Case, index: tuple[int, ...]) -> str | None:
@@ -222,7 +148,8 @@ EXERCISES = (SOFTMAX,)
 
 QUIZ = (
     Question(
-        "Two robots take the same steps in every cell. What does that prove about their rewards?",
+        "Two robots take only best steps, the same ones in every cell. What does that prove about "
+        "their rewards?",
         ("They have the same reward.",
          "Their rewards differ at most by a factor.",
          "Both rewards make these steps best; beyond that, nothing."),
