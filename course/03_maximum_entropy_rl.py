@@ -178,11 +178,11 @@ def soft_plan(mdp, temperature):
     """Repeat your backup until it stands still; return V [states] and pi [states, actions]."""
     values, change = torch.zeros(mdp.n_states, dtype=torch.float64), math.inf
     while change > 1e-10:  # the backup is a contraction by gamma: this ends
-        updated = as_tensor(soft_backup(mdp, values, temperature))
+        updated = as_tensor(soft_backup(mdp, values, temperature)).double()
         values, change = updated, float((updated - values).abs().max())
     q = q_values(mdp, values)
     # a uniform prior: a factor common to all actions cancels in the shares
-    return values, as_tensor(gibbs_policy(q, temperature, uniform_policy(mdp)))
+    return values, as_tensor(gibbs_policy(q, temperature, uniform_policy(mdp))).double()
 
 
 hard = value_iteration(town.mdp)
@@ -358,13 +358,13 @@ for seed in range(SEEDS):  # from 5 to 100 states
     policy, values = uniform_policy(mdp), torch.zeros(mdp.n_states, dtype=torch.float64)
     strides, creeps = [], []
     for _ in range(ROUNDS):
-        worth, policy = map(as_tensor, soft_policy_step(mdp, policy, 0.2))
-        values = as_tensor(soft_backup(mdp, values, 0.2))
+        worth, policy = (as_tensor(x).double() for x in soft_policy_step(mdp, policy, 0.2))
+        values = as_tensor(soft_backup(mdp, values, 0.2)).double()
         strides.append(math.log10(max(FLOOR, float((worth - truth).abs().max()))))
         creeps.append(math.log10(max(FLOOR, float((values - truth).abs().max()))))
     errors["soft policy iteration"].append(strides)
     errors["soft backups"].append(creeps)
-slowest = 1 + max(next(i for i, e in enumerate(run) if e < -9) for run in errors["soft policy iteration"])
+slowest = 1 + max(next((i for i, e in enumerate(run) if e < -9), ROUNDS) for run in errors["soft policy iteration"])
 left_over = min(10 ** run[-1] for run in errors["soft backups"])
 learning_curves(errors, range(1, ROUNDS + 1), higher_is_better=False, band=(0, 100), xlabel="round",
                 ylabel="log10 of largest error in V",
@@ -491,8 +491,8 @@ from tutorlib.exercises.maximum_entropy_rl.worlds import REFERENCE, REWARD, numb
 from tutorlib.mdp import occupancy_measure, soft_policy_evaluation
 
 pi_ref, r = numbers(REFERENCE), numbers(REWARD)
-best = as_tensor(gibbs_policy(r[None], 1.0, pi_ref[None]))[0]  # one state, three actions
-V, pi = map(as_tensor, kl_control(*TREE, 1.0, 2))  # states: prompt, blue, grey, end
+best = as_tensor(gibbs_policy(r[None], 1.0, pi_ref[None]))[0].double()  # one state, three actions
+V, pi = (as_tensor(x).double() for x in kl_control(*TREE, 1.0, 2))  # states: prompt, blue, grey, end
 spelled = [float(x) for x in (pi[0, 0, 0], pi[0, 0, 1] * pi[1, 2, 0], pi[0, 0, 1] * pi[1, 2, 1])]
 print(f"whole answers: pi* {[f'{x:.3f}' for x in best]}   J* {math.log((pi_ref * r.exp()).sum()):.6f}")
 print(f"word by word:  pi* {[f'{x:.3f}' for x in spelled]}   V_0 {float(V[0, 0]):.6f}")
@@ -531,7 +531,7 @@ def place(pi):  # (KL to the reference, expected reward)
 
 
 def tuned(beta):  # the best policy at this beta
-    return as_tensor(gibbs_policy(reward_5[None], beta, habit_5[None]))[0]
+    return as_tensor(gibbs_policy(reward_5[None], beta, habit_5[None]))[0].double()
 
 
 edge = [place(tuned(b)) for b in torch.logspace(1.5, -1.2, 80).tolist()]

@@ -46,11 +46,15 @@ def test_an_accepted_variant_passes(exercise, variant, seed):
 
 @each_exercise
 def test_the_reference_passes_and_is_quick(exercise):
-    start = time.perf_counter()
-    result = evaluate(exercise, exercise.reference)
-    beyond = time.perf_counter() - start - result.seconds
-    assert result.outcome == PASSED, Report(result).text()
-    assert beyond < 1.0, f"the check took {beyond:.2f} s beyond the learner's own code"
+    beyond = []
+    for _ in range(3):  # the best of three: the machine may be busy with something else
+        start = time.perf_counter()
+        result = evaluate(exercise, exercise.reference)
+        beyond.append(time.perf_counter() - start - result.seconds)
+        assert result.outcome == PASSED, Report(result).text()
+        if beyond[-1] < 1.0:
+            break
+    assert min(beyond) < 1.0, f"the check took {min(beyond):.2f} s beyond the learner's own code"
 
 
 @each_exercise

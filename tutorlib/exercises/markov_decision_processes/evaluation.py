@@ -49,8 +49,8 @@ def added_up(transition_matrix, reward, policy, discount):
 def draw_cases(generator: torch.Generator) -> list[Case]:
     """Draw four processes, the last without an end; small rewards keep the values near 1."""
     cases = []
-    for states, actions, discount in ((3, 2, 0.6), (4, 3, 0.9), (5, 2, 0.8), (3, 4, 0.95)):
-        p = random_process(generator, states, actions, discount, ends=discount < 0.95)
+    for states, actions, discount in ((3, 2, 0.6), (4, 3, 0.9), (5, 2, 0.8), (3, 4, 0.99)):
+        p = random_process(generator, states, actions, discount, ends=discount < 0.99)
         policy = random_policy(generator, states, actions)
         args = (p.transition_matrix, 2 * (1 - discount) * p.reward, policy, discount)
         cases.append(Case(args=args, note=f"{states} states, {actions} actions, random numbers"))

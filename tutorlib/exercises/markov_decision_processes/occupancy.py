@@ -53,7 +53,7 @@ def pushed_forward(transition_matrix, policy, initial_state_dist, discount):
 def draw_cases(generator: torch.Generator) -> list[Case]:
     """Draw four processes with policies and initial distributions."""
     cases = []
-    for states, actions, discount in ((3, 2, 0.5), (4, 3, 0.8), (5, 2, 0.9), (3, 4, 0.7)):
+    for states, actions, discount in ((3, 2, 0.5), (4, 3, 0.8), (5, 2, 0.99), (3, 4, 0.7)):
         p = random_process(generator, states, actions, discount)
         policy = random_policy(generator, states, actions)
         logits = torch.randn(states, generator=generator, dtype=torch.float64)

@@ -9,7 +9,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tutorlib.exercises.maximum_entropy_rl.worlds import normal, numbers, random_mdp, two_streets
+from tutorlib.exercises.maximum_entropy_rl.worlds import (
+    normal,
+    numbers,
+    random_mdp,
+    rounding,
+    two_streets,
+)
 from tutorlib.grading import Case, Exercise, Mutant, Property, Variant
 from tutorlib.grading.compare import as_tensor
 from tutorlib.mdp import TabularMDP, q_values
@@ -47,11 +53,19 @@ def mean_of_noisy_best(mdp, values, temperature):
 
 
 def draw_cases(generator: torch.Generator) -> list[Case]:
-    """Draw processes of several sizes; the last one is planned for nearly without temperature."""
+    """Draw processes of several sizes; the last one is planned for nearly without temperature.
+
+    Home is not always the last state, and another state may be worth 0 and pay nothing.
+    """
     cases = []
-    for states, actions, temperature in ((3, 2, 0.5), (4, 3, 1.7), (5, 4, 0.25), (4, 3, 0.001)):
-        mdp = random_mdp(generator, states, actions)
+    sizes = ((3, 2, 0.5, 1), (4, 3, 1.7, 0), (5, 4, 0.25, 2), (4, 3, 0.001, 3))
+    for states, actions, temperature, home in sizes:
+        mdp = random_mdp(generator, states, actions, home=home)
         values = normal(generator, states).masked_fill(mdp.terminal, 0.0)
+        if states == 5:
+            plain = torch.arange(states)[:, None] == 1
+            mdp = mdp.replace(reward=mdp.reward.masked_fill(plain, 0.0))
+            values[1] = 0.0
         cases.append(Case(args=(mdp, values, temperature)))
     mdp, values, temperature = cases.pop().args
     lift = numbers([[0.0], [4.0], [8.0], [0.0]])  # far apart: no common maximum serves all states
@@ -63,9 +77,10 @@ def above_the_hard_backup(answer, case: Case) -> str | None:
     """The soft maximum lies between the maximum and lambda log|A| above it."""
     mdp, values, temperature = case.args
     hard = q_values(mdp, values).amax(-1).masked_fill(mdp.terminal, 0.0)
-    over = as_tensor(answer(*case.args)) - hard
+    found = as_tensor(answer(*case.args))
+    over, slack = found - hard, rounding(found)
     room = temperature * math.log(mdp.n_actions)
-    wrong = ~((over > -1e-9) & (over < room + 1e-9))
+    wrong = ~((over > -slack) & (over < room + slack))
     if not wrong.any():
         return None
     state = int(wrong.nonzero()[0])
@@ -80,7 +95,7 @@ def later_change_shrinks(answer, case: Case) -> str | None:
     moved = (as_tensor(answer(mdp, richer, temperature))
              - as_tensor(answer(mdp, values, temperature)))
     largest = float(moved.abs().max())
-    if largest <= mdp.discount + 1e-9:
+    if largest <= mdp.discount + rounding(moved):
         return None
     return (f"1 more in every state tomorrow changes today by {largest:.4g}, more than gamma = "
             f"{mdp.discount:g}")
@@ -112,7 +127,22 @@ def _entropy_sign(q, temperature):
     return (pi * q).sum(-1) + temperature * torch.special.xlogy(pi, pi).sum(-1)
 
 
+def _last_is_home(mdp, values, temperature):
+    result = _soft(q_values(mdp, values), temperature)
+    return torch.cat([result[:-1], 0 * result[-1:]])
+
+
+def _zero_is_home(mdp, values, temperature):
+    return _soft(q_values(mdp, values), temperature).masked_fill(values == 0, 0.0)
+
+
 MUTANTS = (
+    Mutant("last_state_is_home", _last_is_home,
+           "You set the last state to 0. Home need not be the last state, and there may be several "
+           "ends or none: `mdp.terminal` says which they are."),
+    Mutant("zero_value_is_home", _zero_is_home,
+           "You treat a state whose present value is 0 as an end. Any state may have that value, "
+           "all of them at the start; `mdp.terminal` says where the episode is over."),
     Mutant("hard_max", _on_q(lambda q, t: q.amax(-1)),
            "This is the hard backup: the best action alone counts. Replace the maximum over "
            "actions by λ log Σ exp(Q/λ), which also pays for choice."),

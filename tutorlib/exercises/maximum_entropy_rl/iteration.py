@@ -56,8 +56,8 @@ def _normalised(q, temperature):
 def draw_cases(generator: torch.Generator) -> list[Case]:
     """Draw processes and policies; the last policy never takes one of its actions."""
     cases = []
-    for states, actions, temperature in ((3, 2, 0.6), (4, 3, 1.5), (5, 3, 0.3)):
-        mdp = random_mdp(generator, states, actions)
+    for states, actions, temperature, home in ((3, 2, 0.6, 1), (4, 3, 1.5, 0), (5, 3, 0.3, 4)):
+        mdp = random_mdp(generator, states, actions, home=home)
         cases.append(Case(args=(mdp, simplex(generator, states, actions), temperature)))
     mdp = random_mdp(generator, 4, 3)
     policy = simplex(generator, 4, 3)

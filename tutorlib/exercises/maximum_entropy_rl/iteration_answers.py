@@ -11,11 +11,13 @@ from tutorlib.mdp import q_values
 
 def sweep(mdp, policy, temperature):
     """Return the soft value of a policy by repeated backups."""
+    alive = (~mdp.terminal).double()
     entropy = -torch.special.xlogy(policy, policy).sum(-1)
+    income = alive * ((policy * mdp.reward).sum(-1) + temperature * entropy)
+    step = mdp.discount * alive[:, None] * torch.einsum("sa,sat->st", policy, mdp.transition_matrix)
     values = torch.zeros(mdp.n_states, dtype=torch.float64)
     for _ in range(250):
-        values = ((policy * q_values(mdp, values)).sum(-1) + temperature * entropy).masked_fill(
-            mdp.terminal, 0.0)
+        values = income + step @ values
     return values
 
 

@@ -49,14 +49,20 @@ def simplex(generator: torch.Generator, *shape: int) -> torch.Tensor:
 
 
 def random_mdp(generator: torch.Generator, states: int, actions: int,
-               discount: float = 0.8) -> TabularMDP:
-    """Return a random process with chance in every step, whose last state, "home", is terminal."""
+               discount: float = 0.8, home: int | None = None) -> TabularMDP:
+    """Return a random process with chance in every step; state ``home`` (the last) is terminal."""
+    home = states - 1 if home is None else home
     transitions = simplex(generator, states, actions, states)
-    transitions[-1] = 0.0
-    transitions[-1, :, -1] = 1.0
+    transitions[home] = 0.0
+    transitions[home, :, home] = 1.0
     reward = normal(generator, states, actions)
-    reward[-1] = 0.0
-    terminal = torch.arange(states) == states - 1
-    names = (*(f"place {i}" for i in range(states - 1)), "home")
+    reward[home] = 0.0
+    terminal = torch.arange(states) == home
+    names = tuple("home" if i == home else f"place {i}" for i in range(states))
     return TabularMDP.from_dense(transitions, reward, terminal=terminal, discount=discount,
                                  state_names=names)
+
+
+def rounding(answer: torch.Tensor) -> float:
+    """Return how far rounding may push an answer: more for one computed in float32."""
+    return 1e-9 if answer.dtype == torch.float64 else 1e-4
