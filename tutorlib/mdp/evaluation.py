@@ -168,7 +168,7 @@ def occupancy_measure(
             mdp.initial_state_dist,
         )
         visits = entries / share
-    return visits.clamp(min=0)[:, None] * policy  # rounding can leave -1e-17 where none comes
+    return visits.clamp(min=0)[:, None] * policy  # no solver promises the sign of a tiny visit
 
 
 def state_distributions(
