@@ -30,7 +30,8 @@ r"""
 ## Two learners at a cliff
 
 A robot walks from S to G. Each step costs 0.01. Stepping into X, the cliff, costs 1 and ends the episode. Two learners
-know none of this. Both act on what they have learned so far, but one step in ten is random.
+know none of this. Nothing is discounted. Both act on what they have learned, but one step in ten is random
+(**$\varepsilon$-greedy**, $\varepsilon = 0.1$).
 
 They differ in one look-up. **Q-learning** learns what the *best* behaviour is worth. **SARSA** learns what its
 *own* behaviour is worth. Which of them earns more while it learns?
@@ -44,7 +45,7 @@ CLIFF = GridWorld("""
 SXXXXXXG
 """, step_reward=-0.01, rewards={"G": 0.0, "X": -1.0}, discount=1.0)
 OPTIONS = ("Q-learning", "SARSA", "No clear difference")
-display(gridworld(CLIFF, title="Along the edge it is short; one slip there costs a hundred steps"))
+display(gridworld(CLIFF, title="Along the edge it is short; one fall there costs a hundred steps"))
 predict("reinforcement_learning.cliff",
         "In the second half of training, who earns more per episode?", OPTIONS)
 
@@ -172,10 +173,10 @@ gridworld_panels(panels, title=f"Without slips, Q-learning's way is shorter: {le
 r"""
 ## Whose values?
 
-Q-learning found the shortest way, right along the edge. It is the best way for somebody who never slips. But the learner
-still slips one step in ten, and there a slip is a fall: it earns less.
+Q-learning found the shortest way, right along the edge. It is the best way for somebody who never errs. But one step in
+ten of the learner is random, and along the edge one random step in four is a fall: it earns less.
 
-SARSA's values include its slips, so it keeps away from the edge. Neither is wrong. They answer different questions. Remember
+SARSA's values include its own random steps, so it keeps away from the edge. Neither is wrong. They answer different questions. Remember
 this when a language model learns from *other people's* answers: that is off-policy too.
 """
 
@@ -187,8 +188,8 @@ In many tasks the reward comes only at the goal: it is **sparse**. A beginner wa
 tempting to pay for progress. Two ways, in an empty room of 8 by 8:
 
 - **bonus**: $+0.2$ for each step that comes closer to G;
-- **potential**: $\gamma \Phi(s') - \Phi(s)$ on top of the reward, where $\Phi$ grows towards G. Coming closer pays, going away costs as
-  much again.
+- **potential**: $\gamma \Phi(s') - \Phi(s)$ on top of the reward, where $\Phi$ grows towards G. Coming closer pays, going away costs at
+  least as much; at the end $\Phi = 0$, so the loan is paid back.
 """
 
 # %%
@@ -263,12 +264,12 @@ r"""
 ## REINFORCE
 
 Look at the last two lines: with the mean reward subtracted, *both* draws give the exact slope. A **baseline** took away all the
-noise, and no truth. With many steps the rule is (Williams 1992)
+noise, and no truth. With many steps the rule is (Williams 1992; in this form Sutton and Barto 2018, section 13.4)
 
 $$\hat g = \sum_{t} \gamma^t \,\big(G_t - b(s_t)\big)\, \nabla \log \pi(a_t|s_t), \qquad G_t = r_t + \gamma\, G_{t+1}.$$
 
 $G_t$ are the rewards to go: an action cannot change what was paid before it. Averaged over trajectories, $\hat g$ is the slope
-of the expected return, for any $b$. No model is needed.
+of the expected return, for any $b$ of the state alone. No model is needed.
 """
 
 # %% [markdown] exercise="reinforcement_learning.reinforce_gradient"
@@ -357,7 +358,7 @@ for label, weight, critic in (("whole return", "whole_return", V), ("to go", "re
     chance[label] = noise[label] / 4000**0.5                          # what luck alone leaves of a bias
     print(f"{label:>18}: noise {noise[label]:.2f}, bias {bias[label]:.3f} (luck {chance[label]:.3f})")
 bars({name: [round(x, 2) for x in sizes.values()] for name, sizes in (("noise", noise), ("bias", bias))},
-     groups=list(noise), ylabel="size (one trajectory)", target=float(exact.norm()), target_label="exact slope",
+     groups=list(noise), ylabel="size of noise or bias (slope)", target=float(exact.norm()), target_label="exact slope",
      title=f"Each idea lowers the noise, {noise['whole return'] / noise['TD error']:.0f}-fold in all; "
            "a wrong critic brings a bias")
 
@@ -365,8 +366,9 @@ bars({name: [round(x, 2) for x in sizes.values()] for name, sizes in (("noise", 
 r"""
 ## Between one step and all of them
 
-The TD error is quiet, but it believes the critic. The return believes nobody, but it is noisy. **Generalised advantage
-estimation** mixes them (Schulman et al. 2016, Equation 16):
+The **advantage** is how much better it went than $V$ expected. The TD error is quiet, but it believes the critic; the return
+believes nobody, but it is noisy. **Generalised advantage estimation** mixes them (Schulman et al. 2016, Equation 16; why
+$\gamma$ and $\lambda$ have an index: next card):
 
 $$\delta_t = r_t + \gamma_t V(s_{t+1}) - V(s_t), \qquad A_t = \delta_t + \gamma_t \lambda_t A_{t+1}$$
 
@@ -394,9 +396,10 @@ Write `gae(rewards, values, discount_t, lambda_t)` for several environments side
 
 - `rewards`, `discount_t`, `lambda_t`: `[time, envs]`. The endings are in $\gamma_t$ and $\lambda_t$ already.
 - `values`: `[time + 1, envs]`; `values[t]` is $V(s_t)$, so there is one row more.
-- Return the advantages $A_t$, `[time, envs]`. After the last step $A$ counts as 0.
+- Return the advantages $A_t$, `[time, envs]`. Nothing follows the last row: there $A_{T-1} = \delta_{T-1}$.
 
-The example above is environment 0 of the hand case: `[0.2, 3.0]`. In environment 1 the first step terminates: $A_0 = 1 + 0 - 3 = -2$.
+Return the example above as environment 0: `[0.2, 3.0]`. With the same numbers and a first step that terminates,
+$A_0 = 1 + 0 - 3 = -2$.
 """
 
 # %% exercise="reinforcement_learning.gae"
@@ -448,7 +451,7 @@ def cloud(gae_lambda, n, error):
         fig, ax = new_figure(title=title, height=4.0)
         ax.plot(*dots.T, "o", color="#0b64a8", alpha=0.5, label=f"estimates (trajectories each: {n:.0f})")
         ax.plot(*exact[0, list(LINKS)], "P", color="#c8500a", markersize=14, label="exact slope")
-        ax.set(xlabel="slope for 'right' at S", ylabel="slope for 'down' at S", xlim=(-1.2, 1.2), ylim=(-1.2, 1.2))
+        ax.set(xlabel="slope for 'right' at S", ylabel="slope for 'down' at S", xlim=(-0.6, 0.6), ylim=(-0.6, 0.6))
         fig.legend(loc="outside lower left", ncols=2)
     return Picture(fig, f"One hundred estimates of two slopes, trajectories each: {n:.0f}, at lambda {gae_lambda:g} "
                         f"with critic error {error:g}: {wide:.2f} wide, centre {off:.2f} from the exact slope.")
@@ -643,7 +646,7 @@ Mend it: write `find_the_bug(rewards, values, terminated, truncated, discount, g
 
 Hand case: values are 4, rewards 1, $\gamma = 0.5$. A fall gives $1 - 4 = -3$; a time limit gives $1 + 0.5 \cdot 4 - 4 = -1$.
 
-Before you type: for which constant $V$ is the colleague's critic never wrong?
+Before you type: for which constant $V$ does no fall ever contradict the colleague's critic?
 """
 
 # %% exercise="reinforcement_learning.find_the_bug"
@@ -666,7 +669,7 @@ r"""
 ## What happened
 
 With the flags exchanged, a fall is followed by the value of the fallen state. So every state is worth $V = 1 + \gamma V$, that
-is $1 / (1 - \gamma)$, and a critic that says so everywhere is never contradicted. Loss and advantages go to 0. What is left is noise, blown up by normalising: the policy drifts.
+is $1 / (1 - \gamma)$, and no fall contradicts a critic that says so everywhere. Loss and advantages shrink. What is left is noise, blown up by normalising: the policy drifts.
 
 **A falling loss shows agreement with your targets, not that they are right.** Look at returns, and at
 what the critic says in states that you understand.
@@ -707,7 +710,7 @@ r"""
 1. A TD target is one real step plus the table. SARSA asks about its own behaviour, Q-learning about the best.
 2. Sparse rewards are slow, careless bonuses get milked, potentials are safe.
 3. Score times weight estimates the slope of the return. Critics cut noise; wrong ones bring bias.
-4. PPO reuses experience; clipping keeps it close to home.
+4. PPO reuses experience; clipping takes away the reason to go far.
 5. Ends differ from time limits, and losses from returns.
 """
 

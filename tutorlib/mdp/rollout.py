@@ -58,8 +58,8 @@ def sample_trajectories(
         actions.append(action)
     visited, chosen = torch.stack(states, 1), torch.stack(actions, 1)
     mask = ~mdp.terminal[visited[:, :-1]]
-    rewards = mdp.reward[visited[:, :-1], chosen]
-    return Trajectories(visited, chosen * mask, rewards * mask, mask)
+    rewards = mdp.reward[visited[:, :-1], chosen]  # 0 in terminal states
+    return Trajectories(visited, chosen * mask, rewards, mask)
 
 
 def _draw(
