@@ -40,6 +40,7 @@ def test_the_three_notebooks_are_written_valid_and_without_outputs(toy_root):
         assert str(toy_root) not in (toy_root / path).read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_the_same_bytes_under_another_hash_seed_and_process(toy_root, tmp_path_factory):
     build(toy_root)
     here = {path: (toy_root / path).read_bytes() for path in PATHS}

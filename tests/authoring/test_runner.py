@@ -84,6 +84,7 @@ def test_too_much_machine_time_fails(course):
     assert [p for p in result.problems if "seconds of machine time; 1 are allowed" in p]
 
 
+@pytest.mark.slow
 def test_a_notebook_that_never_ends_is_stopped(course):
     root = course(["import time; time.sleep(600)", "print(1)"], ["print(2)"])
     stopped, other = run(root, progress=False, budget=Budget(seconds=1.5))

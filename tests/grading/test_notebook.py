@@ -177,6 +177,7 @@ def test_the_store_is_plain_sqlite(registered, capsys):
     assert rows == [(registered.id, "passed")]
 
 
+@pytest.mark.slow
 def test_every_unit_module_imports_alone():
     names = sorted({exercise.unit for exercise in all_exercises()})
     for name in names:
