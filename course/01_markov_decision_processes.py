@@ -332,6 +332,9 @@ q = library.q_values(lake.mdp, found)
 first = STEPS[int(best[0].argmax())]
 print("From S:", ", ".join(f"{name} {worth:.3f}" for name, worth in
                            zip(lake.mdp.action_names, q[0].tolist(), strict=True)))
+for gamma in (0.5, 0.8, 0.9, 0.99):                                  # patience is a number
+    *others, left = library.value_iteration(lake.mdp.replace(discount=gamma)).q_values[0].tolist()
+    print(f"at discount {gamma}: left is worth {left:.4f}, the best other step {max(others):.4f}")
 holes = lake.mdp.terminal & (lake.cell_rewards == 0)
 risk = (best * (lake.mdp.transition_matrix @ holes.double())).sum(dim=1)    # of the next step
 print("The next step can end in a hole from:", [lake.cell_of(s) for s in range(16)
@@ -349,7 +352,8 @@ Whoever chooses a move chooses its two slips as well. Left from S can only stay,
 cell above a hole, which is worth less. Beside holes, too, the arrows point away, so that both slips are harmless; only
 between two holes is there no safe move.
 
-The robot can afford to bump and wait: at $\gamma = 0.99$ a lost step costs 1 %. Patience is a number.
+The robot can afford to bump and wait: at $\gamma = 0.99$ a lost step costs 1 %. An impatient one goes another way, as the
+lines above show.
 """
 
 # %% [markdown] tags=["slide"]

@@ -163,3 +163,9 @@ def test_every_number_of_the_prediction_can_come_out():
 def test_the_backup_is_the_first_exercise():
     cells = [c.exercise for c in read_lesson(SOURCE).cells if c.exercise and c.kind == "code"]
     assert cells[0] == EXERCISES[0].id == "markov_decision_processes.bellman_backup"
+
+
+@pytest.mark.parametrize(("discount", "patient"), [(0.5, False), (0.8, False), (0.9, True)])
+def test_only_a_patient_robot_bumps_into_the_border(discount, patient):
+    *others, left = library.value_iteration(frozen_lake(discount).mdp).q_values[0].tolist()
+    assert (left > max(others)) == patient
