@@ -6,7 +6,7 @@ PY := .venv/bin/python
 TESTS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help lab setup test test-fast build run lint lock doctor clean
+.PHONY: help lab setup peers test test-fast build run lint lock doctor clean
 
 help:  ## list what make can do here
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/  make \1|\2/p' Makefile | \
@@ -18,6 +18,11 @@ lab: setup  ## install if needed and open JupyterLab (PORT=8899, BROWSER=none: p
 setup:  ## make .venv and install the course (PYTHON=..., TORCH_INDEX_URL=... if you must)
 	@test -n "$(BOOT)" || { echo "No Python found. Install Python 3.11, 3.12 or 3.13 from python.org." >&2; exit 1; }
 	@"$(BOOT)" scripts/setup_env.py
+
+# Pinned, so that pip asks the network nothing when all is there; one retry, or offline takes minutes.
+peers: setup  ## install the packages that some tests compare ours with (CI does)
+	$(PY) -m pip --disable-pip-version-check install --quiet --retries 1 --no-compile --no-deps \
+	  -r requirements-peers.txt
 
 # One after another: on two cores side by side was no quicker, and lessons are timed.
 test: setup  ## install if needed and run all tests (TESTS=tests/mdp: only those)

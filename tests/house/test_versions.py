@@ -138,3 +138,13 @@ def test_the_wheel_holds_the_whole_package_and_the_licences(copy, tmp_path):
                           capture_output=True,
                           env={**os.environ, "PYTHONPATH": str(tmp_path / "installed")})
     assert done.stdout.split()[1].startswith(str(tmp_path / "installed"))
+
+
+def test_the_peer_packages_are_pinned_and_installed_as_pinned():
+    lines = (ROOT / "requirements-peers.txt").read_text(encoding="utf-8").splitlines()
+    pins = dict(line.split("==") for line in lines if not line.startswith("#"))
+    assert {"imitation", "seals"} <= set(pins) and not set(pins) & set(PINS)
+    found = {canonicalize_name(one.name): one.version for one in distributions()}
+    if "imitation" not in found:
+        pytest.skip("the peer packages are not installed: make peers")
+    assert {name: found.get(name) for name in pins} == pins

@@ -3,7 +3,7 @@
 Its two habits, allowed for here: `mce_occupancy_measures` plans without the discount unless it is
 given a policy, so it always is; and it counts T + 1 states where the exact gradient needs T
 decisions.
-Install it beside the rest with `pip install --no-deps imitation==1.0.1 seals==0.2.1`.
+`make peers` installs it; without it these tests are skipped.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ from tutorlib.irl import (
 )
 from tutorlib.mdp import GridWorld
 
-mce_irl = pytest.importorskip("imitation.algorithms.mce_irl", reason="needs the extra [peers]")
-base_envs = pytest.importorskip("seals.base_envs", reason="needs the extra [peers]")
+PEERS = "imitation is not installed: make peers"
+mce_irl = pytest.importorskip("imitation.algorithms.mce_irl", reason=PEERS)
+base_envs = pytest.importorskip("seals.base_envs", reason=PEERS)
 
 MAP = "S...\n.#..\n...."
 
