@@ -129,3 +129,56 @@ def test_ppo_learns_real_actions_too():
 def test_ppo_runs_on_a_gpu():
     result = train_ppo("CartPole-v1", SMALL, device="cuda")
     assert next(result.policy.parameters()).is_cuda and len(result.history) == 4
+
+
+def test_a_learned_reward_replaces_the_tasks_and_true_returns_are_still_told():
+    """What the hook is shown, step by step, against the rollout it came from."""
+    seen = []
+
+    def reward_fn(obs, actions, next_obs, ended):
+        seen.append((obs, actions, next_obs, ended))
+        return torch.full(obs.shape[:1], -1.0)
+
+    plain, hooked = train_ppo("CartPole-v1", SMALL), train_ppo("CartPole-v1", SMALL,
+                                                               reward_fn=reward_fn)
+    assert len(seen) == 4 and hooked.history != plain.history
+    obs, actions, next_obs, ended = seen[0]
+    batch = first_batch()[2]
+    assert torch.equal(obs, batch.obs) and torch.equal(actions, batch.actions)
+    over = (next_obs[:, 0].abs() > 2.4) | (next_obs[:, 2].abs() > 12 * 2 * math.pi / 360)
+    assert torch.equal(ended, over)  # CartPole's own rule
+    # the first iteration acts before anything is learned: the same episodes, the same returns
+    assert hooked.history[0]["mean_return"] == plain.history[0]["mean_return"] > 0
+
+
+def test_the_tasks_own_reward_as_a_learned_one_changes_nothing():
+    copy = train_ppo("CartPole-v1", SMALL, reward_fn=lambda obs, *_: torch.ones(len(obs)))
+    assert copy.history == train_ppo("CartPole-v1", SMALL).history
+
+
+def test_no_gradient_runs_through_a_learned_reward():
+    net = torch.nn.Linear(4, 1)
+    train_ppo("CartPole-v1", SMALL, reward_fn=lambda obs, *_: net(obs).squeeze(-1))
+    assert net.weight.grad is None
+
+
+@pytest.mark.parametrize("reward_fn, match", [
+    (lambda obs, *_: torch.ones(len(obs), 1), r"returned shape \(\d+, 1\)"),
+    (lambda obs, *_: torch.full((len(obs),), float("nan")), "finite: False"),
+])
+def test_a_bad_learned_reward_is_refused(reward_fn, match):
+    with pytest.raises(InvalidArgumentError, match=match):
+        train_ppo("CartPole-v1", SMALL, reward_fn=reward_fn)
+
+
+def test_scaling_rewards_scales_what_the_critic_learns():
+    envs = make_envs("CartPole-v1", 4)
+    policy, _ = make_networks(envs, SMALL, 0, "cpu")
+    rollout = Runner(envs, 0).collect(policy, 32, torch.Generator().manual_seed(0))
+
+    def nothing(obs):
+        return torch.zeros(*obs.shape[:-1], 1)
+
+    plain = make_batch(rollout, policy, nothing, SMALL)
+    scaled = make_batch(rollout, policy, nothing, dataclasses.replace(SMALL, reward_scale=0.1))
+    assert torch.allclose(scaled.returns, 0.1 * plain.returns)

@@ -1,5 +1,10 @@
 """Learning to act from experience: tables, policy gradients, and PPO on Gymnasium tasks."""
 
+from tutorlib.control.demonstrations import (
+    ControlDemonstrations,
+    demonstrations_from_episodes,
+    record_demonstrations,
+)
 from tutorlib.control.estimators import (
     discounted_returns,
     gae,
@@ -20,8 +25,9 @@ from tutorlib.control.policy_gradient import (
     softmax_policy,
     train_tabular,
 )
-from tutorlib.control.ppo import PPOConfig, PPOResult, train_ppo
-from tutorlib.control.rollout import Rollout, Runner, evaluate, make_envs
+from tutorlib.control.ppo import PPOConfig, PPOResult, RewardFn, train_ppo
+from tutorlib.control.rollout import Rollout, Runner, Transitions, evaluate
+from tutorlib.control.tasks import ControlTask, FixedHorizon, make_envs
 from tutorlib.control.td import (
     TDConfig,
     TDResult,
@@ -33,10 +39,44 @@ from tutorlib.control.td import (
 )
 
 __all__ = [
-    "ESTIMATORS", "CategoricalPolicy", "GaussianPolicy", "PPOConfig", "PPOResult",
-    "PolicyGradientConfig", "PolicyGradientResult", "Rollout", "Runner", "TDConfig", "TDResult",
-    "discounted_returns", "estimate_gradients", "evaluate", "exact_policy_gradient",
-    "exact_return", "expected_sarsa", "finite_horizon_values", "gae", "make_critic", "make_envs",
-    "make_policy", "next_value", "normalise", "ppo_clip_objective", "q_learning", "sarsa",
-    "score_gradients", "softmax_policy", "td_control", "td_errors", "train_ppo", "train_tabular",
+    "ESTIMATORS",
+    "CategoricalPolicy",
+    "ControlDemonstrations",
+    "ControlTask",
+    "FixedHorizon",
+    "GaussianPolicy",
+    "PPOConfig",
+    "PPOResult",
+    "PolicyGradientConfig",
+    "PolicyGradientResult",
+    "RewardFn",
+    "Rollout",
+    "Runner",
+    "TDConfig",
+    "TDResult",
+    "Transitions",
+    "demonstrations_from_episodes",
+    "discounted_returns",
+    "estimate_gradients",
+    "evaluate",
+    "exact_policy_gradient",
+    "exact_return",
+    "expected_sarsa",
+    "finite_horizon_values",
+    "gae",
+    "make_critic",
+    "make_envs",
+    "make_policy",
+    "next_value",
+    "normalise",
+    "ppo_clip_objective",
+    "q_learning",
+    "record_demonstrations",
+    "sarsa",
+    "score_gradients",
+    "softmax_policy",
+    "td_control",
+    "td_errors",
+    "train_ppo",
+    "train_tabular",
 ]

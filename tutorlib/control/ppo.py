@@ -6,14 +6,15 @@ gathered it. Departures from the paper, all as in Huang et al. 2022, "The 37 imp
 of PPO", and CleanRL: orthogonal initialisation, Adam with epsilon 1e-5, a learning rate that falls
 to 0, advantages normalised in each minibatch, gradients clipped by their norm, policy and critic in
 separate networks. Left out: clipping of the value loss (it does not help: Andrychowicz et al.
-2021), and scaling of observations and rewards. Unlike CleanRL's, an episode cut by a time limit is
+2021), and running estimates of the scale of observations and rewards: ``reward_scale`` is a fixed
+number. Unlike CleanRL's, an episode cut by a time limit is
 bootstrapped from the value of its last state (Pardo et al. 2018).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Shaped
@@ -21,7 +22,8 @@ from torch import Tensor, nn
 
 from tutorlib.control.estimators import gae, normalise, ppo_clip_objective
 from tutorlib.control.networks import make_critic, make_policy
-from tutorlib.control.rollout import Rollout, Runner, make_envs
+from tutorlib.control.rollout import Rollout, Runner
+from tutorlib.control.tasks import ControlTask, make_envs
 from tutorlib.errors import InvalidArgumentError
 
 
@@ -37,6 +39,7 @@ class PPOConfig:
     learning_rate: float = 3e-3  # of Adam, at the start
     anneal: bool = True  # let the learning rate fall linearly to 0
     discount: float = 0.98  # of rewards one step later
+    reward_scale: float = 1.0  # rewards are multiplied by it: a critic learns values near 1 best
     gae_lambda: float = 0.9  # 0: one-step advantages, 1: whole returns
     clip: float = 0.2  # how far the probability ratio may usefully move from 1
     value_coef: float = 0.5  # weight of the critic's squared error
@@ -84,8 +87,12 @@ class Batch:
         return Batch(*(getattr(self, name)[index] for name in self.__dataclass_fields__))
 
 
-def train_ppo(env_id: str, config: PPOConfig = PPOConfig(), seed: int = 0, device="cpu",
-              callback: Callable[[dict, nn.Module], bool | None] | None = None) -> PPOResult:
+RewardFn = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+
+
+def train_ppo(task: str | ControlTask, config: PPOConfig = PPOConfig(), seed: int = 0,
+              device="cpu", callback: Callable[[dict, nn.Module], bool | None] | None = None,
+              reward_fn: RewardFn | None = None) -> PPOResult:
     """Train a policy on a Gymnasium environment; the same seed gives the same policy.
 
     Each entry of ``history`` holds ``steps`` (environment steps so far), ``mean_return`` (of the
@@ -93,12 +100,16 @@ def train_ppo(env_id: str, config: PPOConfig = PPOConfig(), seed: int = 0, devic
     ``approx_kl`` (k3 estimate of KL(old || new), in nats) and ``clip_fraction``. ``callback`` gets
     each entry and the policy; training stops when it returns True.
 
+    With ``reward_fn`` the policy is trained on ``reward_fn(obs, actions, next_obs, ended)``, one
+    number per step: a learned reward. ``ended`` is True where the process terminated in
+    ``next_obs``; actions come within their bounds. Returns recorded stay those of the task.
+
     >>> quick = PPOConfig(total_steps=64, n_envs=2, n_steps=16)
     >>> [entry["steps"] for entry in train_ppo("CartPole-v1", quick).history]
     [32, 64]
     """
     generator = torch.Generator(device).manual_seed(seed)
-    envs = make_envs(env_id, config.n_envs)
+    envs = make_envs(task, config.n_envs)
     policy, critic = make_networks(envs, config, seed, device)
     optimiser = make_optimiser(policy, critic, config)
     runner, history = Runner(envs, seed, device), []
@@ -108,6 +119,8 @@ def train_ppo(env_id: str, config: PPOConfig = PPOConfig(), seed: int = 0, devic
         if config.anneal:
             optimiser.param_groups[0]["lr"] = config.learning_rate * (1 - iteration / n_iterations)
         rollout = runner.collect(policy, config.n_steps, generator)
+        if reward_fn is not None:
+            rollout = relabel(rollout, reward_fn)
         batch = make_batch(rollout, policy, critic, config)
         losses = update(policy, critic, optimiser, batch, config, generator)
         mean_return = float(torch.tensor(runner.finished[-100:]).mean())
@@ -136,10 +149,30 @@ def make_optimiser(policy, critic, config: PPOConfig) -> torch.optim.Adam:
 
 
 @torch.no_grad()
+def relabel(rollout: Rollout, reward_fn: RewardFn) -> Rollout:
+    """Return the rollout with a learned reward in place of the task's, as plain numbers.
+
+    Raises InvalidArgumentError unless there is one finite reward per valid step.
+    """
+    steps = rollout.transitions()
+    rewards = reward_fn(steps.obs, steps.actions, steps.next_obs, steps.ended)
+    if rewards.shape != (len(steps),) or not torch.isfinite(rewards).all():
+        raise InvalidArgumentError(
+            f"reward_fn returned shape {tuple(rewards.shape)}, finite: "
+            f"{bool(torch.isfinite(rewards).all())}; expected one finite number for each of the "
+            f"{len(steps)} steps"
+        )
+    relabelled = torch.zeros_like(rollout.rewards)  # 0 where a step only reset its environment
+    relabelled[rollout.valid] = rewards.to(relabelled.dtype)
+    return replace(rollout, rewards=relabelled)
+
+
+@torch.no_grad()
 def make_batch(rollout: Rollout, policy, critic, config: PPOConfig) -> Batch:
     """Return the valid steps of a rollout with their advantages and value targets."""
     values = critic(rollout.obs).squeeze(-1)  # [steps + 1, envs]
-    advantages = gae(rollout.rewards, values, rollout.discount_t(config.discount),
+    rewards = config.reward_scale * rollout.rewards
+    advantages = gae(rewards, values, rollout.discount_t(config.discount),
                      rollout.lambda_t(config.gae_lambda))
     logps, _ = policy.logp_and_entropy(rollout.obs[:-1], rollout.actions)
     columns = (rollout.obs[:-1], rollout.actions, logps, advantages, advantages + values[:-1])

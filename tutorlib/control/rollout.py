@@ -8,7 +8,7 @@ its value. And the step that only resets is not experience: ``valid`` is False t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import gymnasium
 import numpy as np
@@ -16,7 +16,26 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
+from tutorlib.control.tasks import ControlTask, make_envs
 from tutorlib.errors import InvalidArgumentError
+
+
+@dataclass(frozen=True)
+class Transitions:
+    """Steps without their order: a flat table, one row per step."""
+
+    obs: Float[Tensor, "samples inputs"]
+    actions: Shaped[Tensor, " samples *action"]
+    next_obs: Float[Tensor, "samples inputs"]
+    ended: Bool[Tensor, " samples"]  # the process terminated in next_obs: nothing follows
+
+    def __len__(self) -> int:
+        """Return the number of steps."""
+        return len(self.obs)
+
+    def __getitem__(self, index) -> Transitions:
+        """Return some of the steps."""
+        return Transitions(*(getattr(self, field.name)[index] for field in fields(self)))
 
 
 @dataclass(frozen=True)
@@ -29,6 +48,7 @@ class Rollout:
     terminated: Bool[Tensor, "steps envs"]  # the process ended: nothing follows, value 0
     truncated: Bool[Tensor, "steps envs"]  # a time limit cut the episode: it would have gone on
     valid: Bool[Tensor, "steps envs"]  # False where the step only reset its environment
+    taken: Shaped[Tensor, " steps envs *action"]  # actions as carried out: within their bounds
 
     def discount_t(self, discount: float) -> Float[Tensor, "steps envs"]:
         """Return ``discount``, and 0 where the process terminated (not where time ran out)."""
@@ -38,20 +58,10 @@ class Rollout:
         """Return ``lambda_``, and 0 at every ending: no sum may cross into the next episode."""
         return lambda_ * (~(self.terminated | self.truncated)).to(self.rewards.dtype)
 
-
-def make_envs(env_id: str, n_envs: int, **settings) -> gymnasium.vector.VectorEnv:
-    """Return ``n_envs`` copies of an environment, as its own vectorised version if it has one.
-
-    >>> make_envs("CartPole-v1", 3).num_envs
-    3
-    """
-    try:
-        return gymnasium.make_vec(env_id, num_envs=n_envs, **settings)
-    except gymnasium.error.Error as problem:
-        raise InvalidArgumentError(
-            f"there is no environment {env_id!r} ({problem}); give the id of a registered one, "
-            'for example "CartPole-v1"'
-        ) from problem
+    def transitions(self) -> Transitions:
+        """Return the valid steps as a flat table, with the actions as carried out."""
+        columns = self.obs[:-1], self.taken, self.obs[1:], self.terminated
+        return Transitions(*(column[self.valid] for column in columns))
 
 
 class Runner:
@@ -76,23 +86,23 @@ class Runner:
         """Follow ``policy`` for ``n_steps`` steps in every environment."""
         all_obs, steps = [self.obs], []
         for _ in range(n_steps):
-            actions = policy.sample(self._tensor(self.obs), generator)
-            self.obs, rewards, terminated, truncated, _ = self.envs.step(self._legal(actions))
-            steps.append((actions, rewards, terminated, truncated, ~self.resetting))
+            actions = policy.sample(self.tensor(self.obs), generator)
+            taken = self.legal(actions)
+            self.obs, rewards, terminated, truncated, _ = self.envs.step(taken)
+            steps.append((actions, rewards, terminated, truncated, ~self.resetting, taken))
             all_obs.append(self.obs)
             self._count(rewards, terminated | truncated)
-        actions, rewards, terminated, truncated, valid = zip(*steps, strict=True)
+        actions, rewards, *others = zip(*steps, strict=True)
         return Rollout(
-            self._tensor(np.stack(all_obs)), torch.stack(actions), self._tensor(np.stack(rewards)),
-            *(torch.as_tensor(np.stack(flags), device=self.device)
-              for flags in (terminated, truncated, valid)),
+            self.tensor(np.stack(all_obs)), torch.stack(actions), self.tensor(np.stack(rewards)),
+            *(torch.as_tensor(np.stack(column), device=self.device) for column in others),
         )
 
-    def _tensor(self, array: np.ndarray) -> Tensor:
+    def tensor(self, array: np.ndarray) -> Tensor:
         """Return an array as float32, which networks want."""
         return torch.as_tensor(array, dtype=torch.float32, device=self.device)
 
-    def _legal(self, actions: Tensor) -> np.ndarray:
+    def legal(self, actions: Tensor) -> np.ndarray:
         """Return actions as the environment accepts them: real ones within their bounds."""
         space, chosen = self.envs.action_space, actions.cpu().numpy()
         if isinstance(space, gymnasium.spaces.Box):
@@ -107,22 +117,22 @@ class Runner:
         self.resetting = ended
 
 
-def evaluate(env_id: str, policy, episodes: int = 100, seed: int = 0, greedy: bool = True,
-             device="cpu") -> Float[Tensor, " episodes"]:
+def evaluate(task: str | ControlTask, policy, episodes: int = 100, seed: int = 0,
+             greedy: bool = True, device="cpu") -> Float[Tensor, " episodes"]:
     """Return the undiscounted returns of ``episodes`` fresh episodes, run side by side.
 
     Greedy episodes take the policy's likeliest action, others sample. Only the first episode of
     each environment counts, so that short episodes are not counted more often than long ones.
     """
-    envs = make_envs(env_id, episodes)
+    envs = make_envs(task, episodes)
     runner = Runner(envs, seed, device)
     generator = torch.Generator(device).manual_seed(seed)
     returns, running = np.zeros(episodes), np.ones(episodes, dtype=bool)
     while running.any():
-        obs = runner._tensor(runner.obs)
+        obs = runner.tensor(runner.obs)
         with torch.no_grad():
             actions = policy.mode(obs) if greedy else policy.sample(obs, generator)
-        runner.obs, rewards, terminated, truncated, _ = envs.step(runner._legal(actions))
+        runner.obs, rewards, terminated, truncated, _ = envs.step(runner.legal(actions))
         returns += running * rewards
         running &= ~(terminated | truncated)
     envs.close()
