@@ -145,7 +145,7 @@ def f_divergence(kind: str, demo: Values, policy: Values) -> Float[Tensor, ""]:
 
     >>> half, skewed = torch.tensor([0.5, 0.5]), torch.tensor([1.0, 0.0])
     >>> [round(float(f_divergence(k, skewed, half)), 3) for k in DIVERGENCES]
-    [inf, 0.431, 0.693]
+    [inf, 0.432, 0.693]
     """
     row = _named(DIVERGENCES, kind, "divergence")
     h = log_density_ratio(demo, policy)
