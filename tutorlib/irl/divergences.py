@@ -129,7 +129,8 @@ def optimal_discriminator(demo: Values, policy: Values) -> Values:
 
     Raises InvalidArgumentError as ``log_density_ratio`` does.
 
-    >>> optimal_discriminator(torch.tensor([0.3, 0.0]), torch.tensor([0.1, 0.0])).tolist()
+    >>> visits = torch.tensor([0.3, 0.0]), torch.tensor([0.1, 0.0])
+    >>> [round(float(d), 6) for d in optimal_discriminator(*visits)]
     [0.75, 0.5]
     """
     return torch.sigmoid(log_density_ratio(demo, policy))
