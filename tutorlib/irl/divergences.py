@@ -97,7 +97,7 @@ REWARDS = {r.name: r for r in (
     ImitationReward("gail", "−log(1 − D)", lambda h: softplus(h), 0.0, math.inf),
     ImitationReward("gail_log_d", "log D", lambda h: logsigmoid(h), -math.inf, 0.0),
     ImitationReward("forward_kl", "u = exp(h)", lambda h: h.exp(), 0.0, math.inf),
-    ImitationReward("fairl_printed", "−h exp(h)", lambda h: -_u_log_u(h),
+    ImitationReward("fairl_printed", "−h exp(h)", lambda h: 0.0 - _u_log_u(h),
                     -math.inf, math.exp(-1)),
 )}
 
