@@ -34,6 +34,18 @@ class UnknownExerciseError(TutorlibError, KeyError):
         return str(self.args[0]) if self.args else ""
 
 
+class InvalidTextError(TutorlibError, ValueError):
+    """A text or a batch of tokens cannot be given to a language model: empty, unknown, too long."""
+
+
+class InvalidModelError(TutorlibError, ValueError):
+    """A language model does not fit its tokenizer, or its numbers are NaN."""
+
+
+class ModelNotFoundError(TutorlibError, OSError):
+    """No language model of this name is in this folder, in the cache or within reach."""
+
+
 class LessonError(TutorlibError, ValueError):
     """A lesson source or a built notebook is malformed."""
 
