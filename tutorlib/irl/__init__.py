@@ -1,5 +1,23 @@
-"""Inverse reinforcement learning: rewards from behaviour, by likelihood and by a game."""
+"""Inverse reinforcement learning: which rewards explain behaviour, and how to find one."""
 
+from tutorlib.irl.ambiguity import (
+    ShapingFit,
+    fit_shaping,
+    redistribution,
+    reward_family,
+    shape_reward,
+    shaping_matrix,
+    shaping_term,
+)
+from tutorlib.irl.apprenticeship import (
+    ApprenticeSettings,
+    Apprenticeship,
+    apprentice,
+    feature_expectations,
+    feature_table,
+    hull_weights,
+    projection_step,
+)
 from tutorlib.irl.causal import (
     CausalSolution,
     causal_loss,
@@ -24,7 +42,16 @@ from tutorlib.irl.divergences import (
     policy_reward,
 )
 from tutorlib.irl.fitting import FitResult, FitSettings, fit_reward
+from tutorlib.irl.identifiability import (
+    Identification,
+    Recovery,
+    identify,
+    identify_from_paths,
+    joint_matrix,
+    recover_reward,
+)
 from tutorlib.irl.likelihood import causal_likelihood, entering_flow
+from tutorlib.irl.linear_program import LPReward, lp_irl, margin_matrix, optimality_margins
 from tutorlib.irl.maxent import (
     MaxEntSolution,
     maxent_loss,
@@ -48,17 +75,24 @@ from tutorlib.irl.union import disjoint_union, join_visits, split_states
 __all__ = [
     "DIVERGENCES",
     "REWARDS",
+    "ApprenticeSettings",
+    "Apprenticeship",
     "CausalSolution",
     "FDivergence",
     "FitResult",
     "FitSettings",
+    "Identification",
     "ImitationReward",
+    "LPReward",
     "LinearReward",
     "MaxEntSolution",
     "NeuralReward",
     "Paths",
+    "Recovery",
+    "ShapingFit",
     "TabularReward",
     "Transfer",
+    "apprentice",
     "backward_pass",
     "causal_likelihood",
     "causal_loss",
@@ -74,19 +108,36 @@ __all__ = [
     "expert_occupancy",
     "expert_visits",
     "f_divergence",
+    "feature_expectations",
+    "feature_table",
     "fit_reward",
+    "fit_shaping",
     "forward_pass",
+    "hull_weights",
+    "identify",
+    "identify_from_paths",
     "join_visits",
+    "joint_matrix",
     "log_density_ratio",
+    "lp_irl",
+    "margin_matrix",
     "maxent_loss",
     "maxent_values",
     "one_step_gamble",
     "optimal_discriminator",
+    "optimality_margins",
     "path_probabilities",
     "path_returns",
     "path_visits",
     "pay",
     "policy_reward",
+    "projection_step",
+    "recover_reward",
+    "redistribution",
+    "reward_family",
+    "shape_reward",
+    "shaping_matrix",
+    "shaping_term",
     "solve_causal",
     "solve_maxent",
     "split_states",

@@ -37,7 +37,7 @@ class GridPainter(anywidget.AnyWidget):
     [2.0, 4.0, 0.0]
     """
 
-    _esm = asset("common.js", "painter.js")
+    _esm = asset("common.js", "gridmap.js", "painter.js")
     _css = asset("widgets.css")
 
     title = traitlets.Unicode().tag(sync=True)
