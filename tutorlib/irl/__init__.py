@@ -24,6 +24,7 @@ from tutorlib.irl.causal import (
     causal_loss_by_recursion,
     solve_causal,
 )
+from tutorlib.irl.cpl import cpl_loss, fit_cpl, segment_logps
 from tutorlib.irl.demonstrations import (
     check_demonstrations,
     demonstrations_from_lists,
@@ -68,11 +69,43 @@ from tutorlib.irl.paths import (
     path_returns,
     path_visits,
 )
+from tutorlib.irl.preference_loop import (
+    ARM_PPO,
+    PreferenceLoopConfig,
+    PreferenceLoopResult,
+    learn_from_preferences,
+)
+from tutorlib.irl.preference_tables import fit_preference_table, hidden_dimensions, is_hidden
+from tutorlib.irl.preferences import (
+    Labeller,
+    preference_loss,
+    preference_probability,
+    segment_returns,
+)
+from tutorlib.irl.reward_ensembles import (
+    RewardEnsemble,
+    RewardFitConfig,
+    choose_queries,
+    disagreement,
+    fit_ensemble,
+    segment_features,
+    step_features,
+)
 from tutorlib.irl.rewards import LinearReward, NeuralReward, TabularReward, pay
+from tutorlib.irl.segments import (
+    Segments,
+    cut_segments,
+    cut_windows,
+    join_segments,
+    table_cells,
+    visit_counts,
+)
 from tutorlib.irl.transfer import Transfer, evaluate_transfer, evaluate_transfers
+from tutorlib.irl.trex import rank_labels, trex_pairs, window_starts
 from tutorlib.irl.union import disjoint_union, join_visits, split_states
 
 __all__ = [
+    "ARM_PPO",
     "DIVERGENCES",
     "REWARDS",
     "ApprenticeSettings",
@@ -84,11 +117,17 @@ __all__ = [
     "Identification",
     "ImitationReward",
     "LPReward",
+    "Labeller",
     "LinearReward",
     "MaxEntSolution",
     "NeuralReward",
     "Paths",
+    "PreferenceLoopConfig",
+    "PreferenceLoopResult",
     "Recovery",
+    "RewardEnsemble",
+    "RewardFitConfig",
+    "Segments",
     "ShapingFit",
     "TabularReward",
     "Transfer",
@@ -98,7 +137,12 @@ __all__ = [
     "causal_loss",
     "causal_loss_by_recursion",
     "check_demonstrations",
+    "choose_queries",
+    "cpl_loss",
+    "cut_segments",
+    "cut_windows",
     "demonstrations_from_lists",
+    "disagreement",
     "disjoint_union",
     "entering_flow",
     "enumerate_paths",
@@ -110,14 +154,21 @@ __all__ = [
     "f_divergence",
     "feature_expectations",
     "feature_table",
+    "fit_cpl",
+    "fit_ensemble",
+    "fit_preference_table",
     "fit_reward",
     "fit_shaping",
     "forward_pass",
+    "hidden_dimensions",
     "hull_weights",
     "identify",
     "identify_from_paths",
+    "is_hidden",
+    "join_segments",
     "join_visits",
     "joint_matrix",
+    "learn_from_preferences",
     "log_density_ratio",
     "lp_irl",
     "margin_matrix",
@@ -131,15 +182,26 @@ __all__ = [
     "path_visits",
     "pay",
     "policy_reward",
+    "preference_loss",
+    "preference_probability",
     "projection_step",
+    "rank_labels",
     "recover_reward",
     "redistribution",
     "reward_family",
+    "segment_features",
+    "segment_logps",
+    "segment_returns",
     "shape_reward",
     "shaping_matrix",
     "shaping_term",
     "solve_causal",
     "solve_maxent",
     "split_states",
+    "step_features",
+    "table_cells",
     "trajectory_distribution",
+    "trex_pairs",
+    "visit_counts",
+    "window_starts",
 ]

@@ -23,6 +23,7 @@ _EXPORTS = {  # name: module; no module has the name of a function, or it would 
     "roadmap": "coursemap",
     "GridPainter": "painter",
     "TwoRewards": "tworewards",
+    "WalkComparer": "comparer",
     "Slider": "explore",
     "Explorer": "explore",
     "explorer": "explore",

@@ -1,0 +1,89 @@
+"""A one-joint robot arm to lift: Gymnasium's pendulum with a strong motor, many at once.
+
+Equations, reward and starts are those of ``gymnasium.envs.classic_control.pendulum`` (a test
+compares every step), on whole arrays: stepping copies one after the other would take most of the
+time of a small PPO run. Differences: the motor is three times as strong, so that no run-up is
+needed; actions are shares of the full torque, from -1 to 1; every episode lasts exactly
+``HORIZON`` steps (three seconds). Registered for ``make_envs`` as ``ARM``.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import gymnasium
+import numpy as np
+from gymnasium.envs.classic_control.pendulum import PendulumEnv
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from tutorlib.errors import InvalidArgumentError
+
+ARM = "tutorlib/Arm-v0"
+GRAVITY, TIME_STEP, MAX_SPEED, MAX_TORQUE = 10.0, 0.05, 8.0, 6.0
+HORIZON = 60
+
+
+class ArmVector(VectorEnv):
+    """``num_envs`` arms of length 1 and mass 1; angle 0 is upright.
+
+    Observations are (cos, sin, angular speed), actions shares of the torque, rewards
+    -(angle^2 + 0.1 speed^2 + 0.001 torque^2) of the state acted in. Raises InvalidArgumentError
+    unless there is at least one arm and one step.
+
+    >>> ArmVector(3).reset(seed=0)[0].shape
+    (3, 3)
+    """
+
+    metadata: ClassVar = {"autoreset_mode": AutoresetMode.NEXT_STEP, "render_modes": []}
+
+    def __init__(self, num_envs: int = 1, max_episode_steps: int = HORIZON, render_mode=None):
+        """Make ``num_envs`` arms whose episodes last ``max_episode_steps``."""
+        if num_envs < 1 or max_episode_steps < 1:
+            raise InvalidArgumentError(f"num_envs is {num_envs} and max_episode_steps "
+                                       f"{max_episode_steps}; expected at least 1 of each")
+        self.num_envs, self.max_episode_steps = num_envs, max_episode_steps
+        self.render_mode = render_mode
+        self.single_observation_space = PendulumEnv().observation_space
+        self.single_action_space = gymnasium.spaces.Box(-1.0, 1.0, (1,), np.float32)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self.state = np.zeros((2, num_envs))  # angles, angular speeds
+        self.time = np.zeros(num_envs, dtype=int)
+
+    def reset(self, *, seed=None, options=None):
+        """Draw angle and speed of all arms uniformly from +-pi and +-1."""
+        super().reset(seed=seed)
+        self._restart(np.ones(self.num_envs, dtype=bool))
+        return self._observe(), {}
+
+    def _restart(self, which: np.ndarray) -> None:
+        """Draw new starts for some arms."""
+        high = np.array([np.pi, 1.0])[:, None]
+        self.state[:, which] = self.np_random.uniform(-high, high, size=(2, int(which.sum())))
+        self.time[which] = 0
+
+    def _observe(self) -> np.ndarray:
+        """Return (cos, sin, speed) of all arms."""
+        angle, speed = self.state
+        return np.stack([np.cos(angle), np.sin(angle), speed], -1).astype(np.float32)
+
+    def step(self, actions):
+        """Move all arms; one whose time was up only restarts, and pays nothing."""
+        over = self.time >= self.max_episode_steps
+        angle, speed = self.state
+        torque = MAX_TORQUE * np.clip(np.asarray(actions, dtype=float)[:, 0], -1, 1)
+        wrapped = (angle + np.pi) % (2 * np.pi) - np.pi
+        cost = wrapped**2 + 0.1 * speed**2 + 0.001 * torque**2
+        faster = speed + (1.5 * GRAVITY * np.sin(angle) + 3.0 * torque) * TIME_STEP
+        faster = np.clip(faster, -MAX_SPEED, MAX_SPEED)
+        self.state = np.stack([angle + faster * TIME_STEP, faster])
+        self.time = self.time + 1
+        self._restart(over)
+        truncated = ~over & (self.time >= self.max_episode_steps)
+        never = np.zeros(self.num_envs, dtype=bool)
+        return self._observe(), np.where(over, 0.0, -cost), never, truncated, {}
+
+
+if ARM not in gymnasium.registry:
+    gymnasium.register(ARM, vector_entry_point=ArmVector)
