@@ -32,7 +32,7 @@ def compare(got: Any, want: Any, rtol: float, atol: float, path: str = "") -> Di
     if isinstance(want, dict):
         return _compare_dicts(got, want, rtol, atol, path)
     if isinstance(want, torch.Tensor | np.ndarray | np.generic):
-        return _compare_arrays(got, torch.as_tensor(want), rtol, atol, path)
+        return _compare_arrays(got, torch.as_tensor(want).detach(), rtol, atol, path)
     if isinstance(want, list | tuple):
         return _compare_sequences(got, want, rtol, atol, path)
     if isinstance(want, bool | int | float):

@@ -100,6 +100,13 @@ from tutorlib.irl.segments import (
     table_cells,
     visit_counts,
 )
+from tutorlib.irl.shaped import AirlResult, ShapedReward, airl_matrix, play_airl, take_apart
+from tutorlib.irl.tabular_game import (
+    GameResult,
+    GameSettings,
+    normalised_occupancy,
+    play_game,
+)
 from tutorlib.irl.transfer import Transfer, evaluate_transfer, evaluate_transfers
 from tutorlib.irl.trex import rank_labels, trex_pairs, window_starts
 from tutorlib.irl.union import disjoint_union, join_visits, split_states
@@ -108,12 +115,15 @@ __all__ = [
     "ARM_PPO",
     "DIVERGENCES",
     "REWARDS",
+    "AirlResult",
     "ApprenticeSettings",
     "Apprenticeship",
     "CausalSolution",
     "FDivergence",
     "FitResult",
     "FitSettings",
+    "GameResult",
+    "GameSettings",
     "Identification",
     "ImitationReward",
     "LPReward",
@@ -128,9 +138,11 @@ __all__ = [
     "RewardEnsemble",
     "RewardFitConfig",
     "Segments",
+    "ShapedReward",
     "ShapingFit",
     "TabularReward",
     "Transfer",
+    "airl_matrix",
     "apprentice",
     "backward_pass",
     "causal_likelihood",
@@ -174,6 +186,7 @@ __all__ = [
     "margin_matrix",
     "maxent_loss",
     "maxent_values",
+    "normalised_occupancy",
     "one_step_gamble",
     "optimal_discriminator",
     "optimality_margins",
@@ -181,6 +194,8 @@ __all__ = [
     "path_returns",
     "path_visits",
     "pay",
+    "play_airl",
+    "play_game",
     "policy_reward",
     "preference_loss",
     "preference_probability",
@@ -200,6 +215,7 @@ __all__ = [
     "split_states",
     "step_features",
     "table_cells",
+    "take_apart",
     "trajectory_distribution",
     "trex_pairs",
     "visit_counts",

@@ -27,6 +27,8 @@ _EXPORTS = {  # name: module; no module has the name of a function, or it would 
     "Slider": "explore",
     "Explorer": "explore",
     "explorer": "explore",
+    "density_picture": "densities",
+    "density_explorer": "densities",
     "QuizWidget": "quiz",
     "PredictionWidget": "quiz",
 }
