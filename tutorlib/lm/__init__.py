@@ -20,11 +20,16 @@ from tutorlib.lm.text import (
     pad_rows,
     word_tokenizer,
 )
+from tutorlib.lm.token_mdp import TokenMDP, TokenState, at_the_end, token_step
+from tutorlib.lm.tree import TokenTree, TreePlan
+from tutorlib.lm.tree_build import TreeSize, tree_size
+from tutorlib.lm.tree_shape import TreeShape
 
 __all__ = [
-    "Samples", "SamplingSettings", "check_vocabulary", "completion_logits", "cut_logits", "decode",
+    "Samples", "SamplingSettings", "TokenMDP", "TokenState", "TokenTree", "TreePlan", "TreeShape",
+    "TreeSize", "at_the_end", "check_vocabulary", "completion_logits", "cut_logits", "decode",
     "draw", "encode_completions", "encode_prompts", "evaluating", "load", "mask_after_eos",
     "pad_rows", "per_token_entropy", "per_token_logps", "position_ids", "prepare_tokenizer",
     "sample", "sequence_logps", "sequence_values", "tiny_model", "token_entropy", "token_logps",
-    "word_tokenizer",
+    "token_step", "tree_size", "word_tokenizer",
 ]
