@@ -52,7 +52,7 @@ UNITS = (
     Unit("04", "imitation_learning", "Imitation learning", "II",
          "Copy a demonstrator, and see why errors compound", 0, ("01",)),
     Unit("05", "reward_ambiguity", "Reward ambiguity", "II",
-         "Say which rewards a behaviour can and cannot reveal", 0, ("03",)),
+         "Say which rewards a behaviour can and cannot reveal", 110, ("03",)),
     Unit("06", "maxent_irl", "Maximum-entropy IRL", "II",
          "Recover a reward from demonstrations by maximum likelihood", 0, ("03", "05")),
     Unit("07", "adversarial_irl", "Adversarial IRL", "II",

@@ -10,7 +10,15 @@ import shutil
 import pytest
 
 from tutorlib.mdp import GridWorld
-from tutorlib.viz import GridPainter, PredictionWidget, QuizWidget, Slider, explorer, lines
+from tutorlib.viz import (
+    GridPainter,
+    PredictionWidget,
+    QuizWidget,
+    Slider,
+    TwoRewards,
+    explorer,
+    lines,
+)
 
 CHROMIUM = next((p for p in map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))
                  if p), None)
@@ -231,3 +239,52 @@ def test_a_closed_view_no_longer_listens(mount, painter):
     page.get_by_role("slider", name="Temperature λ").press("ArrowRight")
     wait_until(page, lambda: painter.temperature == 0.05)
     assert page.get_by_test_id("painter-status").inner_text() == "-"
+
+
+@pytest.fixture
+def pair():
+    return TwoRewards(GridWorld("...G\n.#.X\nS...", step_reward=-0.1, discount=0.9))
+
+
+def test_two_maps_are_two_tab_stops_and_paint_apart(mount, pair):
+    page = mount(pair)
+    page.keyboard.press("Tab")
+    assert page.locator(":focus").get_attribute("data-testid") == "left-cell-2-0"
+    page.keyboard.press("Tab")
+    assert page.locator(":focus").get_attribute("data-testid") == "right-cell-2-0"
+    for key in ("ArrowUp", "-", "Space"):
+        page.keyboard.press(key)
+    cell = pair._grid.state_of(1, 0)
+    wait_until(page, lambda: pair.second[cell] == 4.5)
+    assert pair.first[cell] == -0.1
+    label = page.get_by_test_id("right-cell-1-0").get_attribute("aria-label")
+    assert label.startswith("row 1, column 0, potential 4.50, value")
+    assert page.get_by_role("grid").count() == 2
+    verdicts = page.get_by_test_id("two-verdicts")
+    wait_until(page, lambda: "the same in all 9 cells" in verdicts.inner_text()
+               and "differ by up to 4" in verdicts.inner_text())
+
+
+def test_the_end_may_be_given_a_potential_with_the_mouse(mount, pair):
+    page = mount(pair)
+    page.get_by_role("slider", name="Number to paint (brush)").press("Home")  # -10
+    page.get_by_test_id("right-cell-0-3").click()
+    verdicts = page.get_by_test_id("two-verdicts")
+    wait_until(page, lambda: pair.second[pair._grid.state_of(0, 3)] == -10)
+    assert "the same in all 9 cells" in verdicts.inner_text()
+    page.get_by_role("checkbox", name="hold Φ at 0 where episodes end").uncheck()
+    wait_until(page, lambda: "different in" in verdicts.inner_text())
+    wait_until(page, lambda: "different in" in page.get_by_role("status").inner_text())
+
+
+def test_a_second_reward_by_radio_button_and_back(mount, pair):
+    page = mount(pair)
+    start = pair.answer
+    page.get_by_role("radio", name="a second reward").check()
+    wait_until(page, lambda: pair.kind == "reward")
+    assert not page.get_by_test_id("two-ends").is_visible()
+    label = page.get_by_test_id("right-cell-1-0")
+    wait_until(page, lambda: "reward 0.00" in label.get_attribute("aria-label"))
+    page.get_by_test_id("two-reset").click()
+    wait_until(page, lambda: pair.answer == start)
+    assert page.get_by_role("radio", name="a potential").is_checked()
