@@ -17,15 +17,15 @@ of them you may believe, and what more you would have to watch.
 r"""
 ## I show you an optimal policy
 
-Below, a robot crosses a yard in the wind. The arrows are an **optimal** policy: exact, complete, in every cell. You are not told
-what it is paid for. Somebody offers six explanations:
+Below, a robot crosses a yard in the wind. The arrows are an **optimal** policy. You are not told what it is paid for. Six explanations
+are offered:
 
 - A: twice what it is really paid,
 - B: nothing at all,
 - C: a cost of 1 per step, and no goal,
 - D: 2 added to every step's pay,
 - E: what it is paid, plus the rise of a random landscape,
-- F: 1 for each move that the arrows make, 0 for others.
+- F: 1 for each move along the arrows, 0 for others.
 """
 
 # %%
@@ -58,14 +58,14 @@ roadmap("05")
 r"""
 ## The smallest case, by hand
 
-One street, one step from home, $\gamma = 0.5$. *Walk* pays $x$ and ends the episode; *wait* pays $y$ and stays. Somebody always
-walks. Waiting once and then walking would give $y + 0.5\,x$, so walking is optimal when
+One step from home, $\gamma = 0.5$. *Walk* pays $x$ and ends the episode; *wait* pays $y$ and stays. Somebody always walks. Waiting
+once, then walking, gives $y + 0.5\,x$, so walking is optimal when
 
 $$x \ge y + 0.5\,x, \qquad \text{that is} \qquad y \le 0.5\,x .$$
 
-Half of the plane explains it: $(1, -1)$, $(-7, -5)$, and $(0, 0)$.
+Half of the plane explains it: $(1, -1)$, $(-7, -5)$, $(0, 0)$.
 
-Now somebody walks with probability $0.75$, softly, at $\lambda = 1$. Unit 03: $Q = V + \lambda \log \pi$, so
+Now somebody walks with probability $0.75$, softly, at $\lambda = 1$. As $Q = V + \lambda \log \pi$ (unit 03),
 $x = \log 0.75 + v$ and $y + 0.5\,v = \log 0.25 + v$, for *any* $v$: a line.
 """
 
@@ -75,7 +75,7 @@ from tutorlib.viz.look import series_look
 
 x_true, y_true = 1.0, -1.0  # what the street really pays
 v = torch.linspace(-6, 6, 121, dtype=torch.float64)
-claim, rows = "", {}
+rows = {}
 for gamma in (0.5, 0.9):
     plan = soft_value_iteration(STREET.replace(discount=gamma), 1.0, tolerance=1e-13)
     walk, wait = plan.policy[0].log().tolist()
@@ -84,8 +84,8 @@ claim = "A hard policy leaves half the plane open, a soft one a line; two discou
 with style():
     fig, (left, right) = new_figure(1, 2, title=claim, width=9.6, height=4.5)
     left.fill_between([-8, 8], [-4, 4], -8, alpha=0.25, color="#0b64a8", hatch="//", label="walking is optimal")
-    for point in ((1, -1), (-7, -5), (0, 0)):
-        left.plot(*point, "ko"), left.annotate(str(point), point, xytext=(6, 5), textcoords="offset points")
+    for point, aside in (((1, -1), (8, -6)), ((-7, -5), (8, -4)), ((0, 0), (-14, 9))):
+        left.plot(*point, "ko"), left.annotate(str(point), point, xytext=aside, textcoords="offset points")
     for index, (gamma, (x, y, p)) in enumerate(rows.items()):
         right.plot(x, y, label=f"γ = {gamma}: walks with {p:.2f}", **series_look(index, len(v)))
     right.plot(x_true, y_true, "k*", markersize=16, label="the reward")
@@ -98,12 +98,11 @@ Picture(fig, alt=f"{claim}. Left: the half plane below the line y = 0.5 x, with 
 
 # %% [markdown]
 r"""
-This picture is the whole unit. *Hard* optimality leaves a cone of rewards, with as many dimensions as there are. A *soft*
-policy leaves one free number per state. A second environment cuts that down, here to a point.
+This picture is the whole unit. A *hard* policy leaves a cone of rewards open, a *soft* one a free number per state; a second
+environment cuts that down, here to a point.
 
-The tutorial says it in one line: reward models in IRL are not unique [take-away §2.4]. All else in this unit is *background*
-from the IRL literature: Ng et al. (1999), Ng and Russell (2000), Abbeel and Ng (2004), Cao et al. (2021), Kim et al. (2021), Skalse
-et al. (2023).
+The tutorial says it in one line: reward models in IRL are not unique [take-away §2.4]. All else here is *background*: Ng et al. (1999),
+Ng and Russell (2000), Abbeel and Ng (2004), Cao et al. (2021), Kim et al. (2021), Skalse et al. (2023).
 """
 
 # %% [markdown] exercise="reward_ambiguity.explains"
@@ -157,11 +156,11 @@ outcome = HOW_MANY[sum(verdicts) - 1]
 r"""
 ## Why so many, and why not F
 
-The conditions are linear in $r$, so their solutions form a **cone**: scale one, add two, and you stay inside. Nothing at all is
-its tip: with $r = 0$ no policy beats any other. In the yard the cone has full dimension: 48 numbers, all open.
+The conditions are linear in $r$, so their solutions form a **cone**: scale one, add two, and you stay inside. Its tip is $r = 0$: then
+no policy beats any other. In the yard it has full dimension, 48. (C has no goal, but arriving ends the costs.)
 
-F looks like the most faithful explanation. It pays for *following the arrows*, and arriving ends the pay: so the best plan turns back
-just before G, again and again. Imitation as a reward is not imitation. Unit 07 meets this trap as survival bias.
+F looks most faithful. But it pays for *following the arrows*, and arriving ends the pay: the best plan turns back just before G, again
+and again. Unit 07 meets this trap as survival bias.
 """
 
 # %% [markdown] tags=["slide"]
@@ -231,13 +230,12 @@ print(f"S'-redistribution: single moves pay up to {float(lottery.abs().max()):.0
 r"""
 ## Play: two rewards, one policy?
 
-Paint a reward on the left, a potential on the right. The right map plans for the *shaped* reward. The lines below say whether the
-two rewards ask for the same behaviour.
+Paint a reward on the left, a potential on the right, whose map plans for the *shaped* reward. The lines below say whether both ask for
+the same behaviour.
 
 1. Paint mountains of $\Phi$. Can you move an arrow?
-2. Untick *hold Φ at 0 where episodes end* and paint $\Phi$ into G. Which sign sends the robot away?
-3. Switch to *a second reward* and look for one with the same optimal actions but another soft policy. What does "no potential
-   explains it" measure?
+2. Untick *hold Φ at 0 where episodes end* and paint $\Phi$ into G. Which sign keeps the robot away?
+3. Switch to *a second reward*. Find one with the same optimal actions but another soft policy.
 """
 
 # %%
@@ -276,23 +274,18 @@ gridworld_panels(panels, label="R, reward for arriving",
                  title=f"Four prices, four rewards; {'all' if fine else 'not all'} explain the arrows, "
                        f"at c = {nothing:g} by paying nothing")
 
-# %% [markdown]
-r"""
-None of the four is the pay of the robot ($-1$ a step, $10$ at G). The margin, the box $|R| \le 1$, the price: they are *our* wishes,
-not evidence. Every method that returns a single reward makes such a choice somewhere. Ask which.
-"""
-
 # %% [markdown] tags=["slide"]
 r"""
 ## Do we need the reward? Apprenticeship
 
-Suppose the pay is linear in known features, $r = w \cdot \phi(s,a)$ with $|w|_2 \le 1$, and $w$ is unknown. A policy's **feature
-expectations** are $\mu(\pi) = \mathbb{E}\big[\sum_t \gamma^t \phi(s_t, a_t)\big]$, and its return is $w \cdot \mu(\pi)$. Then
+The box, the margin, the price were *our* wishes, not evidence. Must we choose one reward? Suppose it is $r = w \cdot \phi(s,a)$: known
+features, unknown $|w|_2 \le 1$. With **feature expectations** $\mu(\pi) = \mathbb{E}\big[\sum_t \gamma^t \phi(s_t, a_t)\big]$ the
+return is $w \cdot \mu(\pi)$, and
 
 $$|J(\pi) - J(\pi_E)| = |w \cdot (\mu(\pi) - \mu_E)| \le |\mu(\pi) - \mu_E|_2 .$$
 
-Match $\mu_E$, and you are as good as the expert, *whatever $w$ is* (Abbeel and Ng 2004). Each round asks a planner for the policy that
-looks best where the mixture so far falls short, and mixes it in.
+Match $\mu_E$, and you are as good as the expert, *whatever $w$ is* (Abbeel and Ng 2004). Each round plans for where the mixture so far
+falls short, and mixes the new policy in.
 """
 
 # %% [markdown] exercise="reward_ambiguity.projection_step"
@@ -352,7 +345,7 @@ def learn(phi, mu_expert, rounds=ROUNDS):
 # %% tags=["hide-input"]
 from tutorlib.viz import learning_curves
 
-names = ("bound: distance to the expert, your rounds", "loss of return, your rounds", "bound, max-margin variant")
+names = ("distance, your rounds", "loss, your rounds", "distance, max-margin")
 curves, worst = {name: [] for name in names}, -math.inf
 for seed in range(SEEDS):
     phi, w = hidden_task(seed)
@@ -367,17 +360,19 @@ for seed in range(SEEDS):
     for name, run in zip(names, (gaps, losses, padded), strict=True):
         curves[name].append([math.log10(max(g, 1e-6)) for g in run])
 ends = {name: 10 ** (sum(run[-1] for run in runs) / SEEDS) for name, runs in curves.items()}
+met = max(next(i for i, g in enumerate(run) if g <= -6) for run in curves[names[2]])  # rounds to 1e-6
 learning_curves(curves, range(ROUNDS), higher_is_better=False, band=(0, 100), xlabel="round",
-                ylabel="log10 of distance, or of loss (return)",
-                title=f"The loss stays below the bound; after {ROUNDS} rounds the bound is {ends[names[0]]:.1g} for projections")
+                ylabel="log10 of distance or loss (return)",
+                title=f"The loss stays below the distance: {ends[names[0]]:.1g} after {ROUNDS} projections; "
+                      f"max-margin is there after {met} rounds")
 
 # %% [markdown]
 r"""
-What comes out is a **mixture**: draw one of the policies for each episode. (One stationary policy with the same visits exists:
-$\pi(a|s) \propto \rho(s,a)$ of the mixed visits.) No reward comes out. The last weights only say where the mixture still fell short.
+What comes out is a **mixture**: draw one of the policies for each episode. (Or take $\pi(a|s) \propto \rho(s,a)$ of the mixed visits.) No
+reward comes out: the last weights only say where the mixture still fell short.
 
-The guarantee needs the true pay to be linear in *these* features. What they do not measure is not matched. And an expert known from
-few episodes may lie outside of what policies can reach; that is why the step is held to $[0, 1]$.
+The guarantee needs pay that is linear in *these* features. And an expert known from few episodes may lie beyond what policies can
+reach: hence steps in $[0, 1]$.
 """
 
 # %% [markdown] tags=["slide"]
@@ -389,8 +384,8 @@ $r$ to $\pi$. Backwards, from $Q = V + \lambda \log \pi$ and $r = Q - \gamma\, \
 
 $$r(s,a) = \lambda \log \pi(a|s) + v(s) - \gamma \sum_{s'} P(s'|s,a)\, v(s')$$
 
-for any function $v$ (Cao, Cohen and Szpruch 2021, theorem 1). All these rewards, and no others, have the soft-optimal policy $\pi$;
-$v$ is their soft value. It is shaping once more, applied to $\lambda \log \pi$, with potential $-v$.
+for any function $v$ (Cao et al. 2021, theorem 1). These rewards, and no others, have the soft-optimal policy $\pi$; $v$ is their soft
+value. It is $\lambda \log \pi$, shaped by $-v$.
 """
 
 # %% [markdown] exercise="reward_ambiguity.reward_family"
@@ -424,8 +419,8 @@ r"""
 How many dimensions does each kind of evidence leave open? The next cell counts, in the yard: 12 cells, 4 actions, 48 numbers. It
 adds small random rewards for the hard policy, and asks for flat directions of the soft one.
 
-It also shows what Skalse et al. (2023) call *scale*: a soft policy at a known temperature fixes it. So do noisy comparisons of two
-paths, $P = \sigma(R_1 - R_2)$; noiseless ones do not.
+It also looks at *scale* (Skalse et al. 2023): a soft policy at a known temperature fixes it. So do noisy comparisons of two paths,
+$P = \sigma(R_1 - R_2)$; noiseless ones do not.
 """
 
 # %%
@@ -450,16 +445,16 @@ for factor in (1, 2):
 r"""
 ## Watch it twice: a rank
 
-Watch the same robot under another discount (a short battery) or in another wind. One reward, two soft policies:
+Watch it under another discount (a weak battery) or in another wind. One reward, two soft policies:
 
 $$\lambda \log \pi_1 + (E - \gamma_1 P_1)\, v_1 \;=\; r \;=\; \lambda \log \pi_2 + (E - \gamma_2 P_2)\, v_2 .$$
 
-Rows are pairs $(s,a)$; $E$ copies $v(s)$ to each action of $s$. What $(v_1, v_2)$ may still be is the kernel of
+Rows are pairs $(s,a)$; $E$ copies $v(s)$ to each action. What $(v_1, v_2)$ may still be is the kernel of
 
 $$M = [\,E - \gamma_1 P_1,\; -(E - \gamma_2 P_2)\,], \qquad 2|S| \text{ columns.}$$
 
-Without terminal states a constant per step always stays open: at best rank $M = 2|S| - 1$, and then $r$ is known *up to a constant*
-(Cao et al. 2021). With an end, the constant changes behaviour, and the rank can be full.
+In endless processes a constant always stays open: at best rank $M = 2|S| - 1$, and $r$ is known *up to a constant* (Cao et al. 2021).
+With an end, a constant changes behaviour: the rank can be full.
 """
 
 # %% [markdown] exercise="reward_ambiguity.rank_test"
@@ -505,9 +500,9 @@ with style():
     for index, (name, values) in enumerate(sizes.items()):
         ax.plot(range(1, 13), (values / values[0]).clamp(min=1e-17), label=name, **series_look(index))
     ax.axhline(1e-9, color="#5a5a5a", linestyle="--", linewidth=1.2, marker="")
-    ax.text(1, 3e-9, "below: counted as 0")
+    ax.text(12.2, 3e-9, "below: counted as 0", ha="right")
     ax.set(yscale="log", xlabel="singular value of M, in order (12 = 2|S|)", ylabel="size relative to the largest")
-    ax.legend(fontsize=11, loc="center left")
+    ax.legend(fontsize=11, loc="lower left")
 last = {name: float(values[10] / values[0]) for name, values in sizes.items()}
 Picture(fig, alt=f"{claim}. Relative singular values on a logarithmic axis. The twelfth is rounding in all four; with the same "
         "process twice six values are; the eleventh is " + ", ".join(f"{x:.1g} for {n}" for n, x in last.items()) + ".")
@@ -530,11 +525,11 @@ print(f"the yard, two discounts: rank {found.identification.rank} of {found.iden
 r"""
 ## Can one environment do?
 
-Kim et al. (2021) ask it for a fixed horizon, no discount, and actions that decide the next state. Then paths have
-$P(\tau) \propto e^{R(\tau)}$, and what is seen are differences of path sums: the rank of a matrix of *visit counts*.
+Kim et al. (2021) ask it for a fixed horizon, no discount, and actions that decide the next state. Then $P(\tau) \propto e^{R(\tau)}$, and
+one sees differences of path sums: the rank of a matrix of *visit counts*.
 
-Walk round a ring, both ways, from place 0. If the ring is even, even and odd places alternate on every path: add $c$ to the one kind
-and take it from the other, and no sum over an even horizon moves. An odd ring, or one place where one may stop, breaks the beat.
+Walk round a ring, both ways, from place 0. If it is even, even and odd places alternate: add $c$ to one kind, take it from the other, and
+all path sums move alike. An odd ring, or a place to stop, breaks the beat.
 """
 
 # %%
@@ -560,19 +555,19 @@ for name, process in {"3 places": ring(3), "4 places": ring(4), "5 places": ring
 
 # %% [markdown]
 r"""
-In their words: a strongly connected graph identifies the reward exactly when it is *aperiodic*, given a horizon long enough. It fails
-under chance, where the causal soft policy does not follow $P(\tau) \propto e^{R(\tau)}$ (unit 06).
+In their words: a strongly connected graph identifies the reward exactly when it is *aperiodic*, given a horizon long enough. Under
+chance this fails: there the causal soft policy does not follow $P(\tau) \propto e^{R(\tau)}$ (unit 06).
 
-Text is such a process without chance, but its states form a tree: each prefix is visited once, nothing comes back. Unit 11 takes up what
-that leaves open.
+Text has no chance, but its states form a tree: no prefix comes back, and only sums along whole answers are seen. How to spread them over
+the words stays open (unit 20).
 """
 
 # %% [markdown] tags=["slide"]
 r"""
 ## Does it scale? Ranks meet data
 
-A rank is for exact policies. With $n$ choices observed in each state, $\log \pi$ is known to about $1/\sqrt n$, and the solve divides by
-the smallest singular value that counts. Two discounts that hardly differ are formally enough and practically useless.
+A rank is for exact policies. From $n$ choices per state, $\log \pi$ is known to about $1/\sqrt n$, and solving divides by the smallest
+singular value that counts. Two discounts that hardly differ are enough on paper, and useless.
 
 The curves show the error of the recovered reward (root mean square, constant removed).
 """
@@ -606,8 +601,8 @@ learning_curves(errors, [math.log10(n) for n in budgets], higher_is_better=False
 r"""
 ## Break it: explained, and useless
 
-The gate at the top of the yard closes. Five rewards explain what was seen in the old yard, each perfectly. We plan for each one
-in the *new* yard, and pay the plan what the robot is really paid.
+The gate at the top of the yard closes. Five rewards explain what was seen before, each perfectly. We plan for each in the *new* yard, and
+pay the plan what the robot is really paid.
 
 Before you run the cell: which will survive?
 """
@@ -641,31 +636,30 @@ lost = {name: after for name, (_, after) in regret.items()}
 safe = [name for name, after in lost.items() if after < 1e-6]
 bars({"old yard": [r[0] for r in regret.values()], "gate closed": [r[1] for r in regret.values()]}, groups=list(regret),
      ylabel="regret (return lost from S)",
-     title=f"All five explain the old yard; with the gate closed only {' and '.join(safe)} still serve{'s' * (len(safe) == 1)}, "
-           f"the worst loses {max(lost.values()):.1f}")
+     title=f"All five explain the old yard; with the gate closed {len(safe)} still serve ({', '.join(safe)}), "
+           f"and the worst loses {max(lost.values()):.1f}")
 
 # %% [markdown] tags=["slide"]
 r"""
 ## Diagnosis: what transfer needs
 
-$\gamma P_\text{old}\, \Phi - \Phi$ is a shaping in the old dynamics only. In the new ones, paths no longer give back what they were
-paid: the planner walks round a mountain of $\Phi$ that is not there.
+$\gamma P_\text{old}\, \Phi - \Phi$ is a shaping in the old dynamics only. In the new ones, paths no longer give back what they were paid.
 
-So a reward transfers when what evidence left open is harmless in the *new* world too. Ways to get there: watch in several
-environments; restrict the reward, say to states (unit 07: AIRL); keep only what agrees across the family. And one more trap: our pay
-is for *arriving*. $r(s,a)$ averages it over the old wind; in another wind even the exact $r(s,a)$ is the wrong table.
+A reward transfers when what evidence left open is harmless in the *new* world too: watch several environments, or restrict the reward,
+say to places, as the linear program did (and AIRL, unit 07). One more trap: $r(s,a)$ averages pay for *arriving* over the old wind; in
+another wind even the exact table is wrong.
 """
 
 # %% [markdown] tags=["slide"]
 r"""
 ## The bridge: a shift per prompt
 
-A prompt $x$ is a state, an answer $y$ an action, and then the episode ends. The family of unit 03's tuned policy is
+A prompt $x$ is a state, an answer $y$ an action, and then it ends. The family of unit 03's tuned policy:
 
 $$r(x,y) = \beta \log \frac{\pi(y|x)}{\pi_\text{ref}(y|x)} + c(x) ,$$
 
-with $c(x)$ in the place of $v$. Preferences between two answers to the *same* prompt see only $r(x,y_1) - r(x,y_2)$, and the policy
-sees only that too. Reward models (unit 11) are known up to $c(x)$; DPO (unit 17) is this line, read as a definition of the reward.
+with $c(x)$ in place of $v$. Preferences between answers to *one* prompt see only $r(x,y_1) - r(x,y_2)$; so does the policy. Reward models
+(unit 11) are known up to $c(x)$; DPO (unit 17) reads this line as the reward's definition.
 """
 
 # %%
@@ -690,12 +684,12 @@ print(f"the two prompts' best answers are {across[0]:.1f} apart before, {across[
 r"""
 ## What you take along
 
-1. An optimal policy leaves a cone of rewards open, with zero in it; a soft one leaves $v(s)$, one number per state.
-2. Shaping moves values, not policies, if $\Phi = 0$ wherever the story ends.
-3. A method that returns one reward adds a wish. Feature matching needs no reward, but the right features.
-4. Two different enough environments identify the reward: rank $2|S| - 1$. How *well* is a matter of singular values.
+1. An optimal policy leaves a cone of rewards open, zero included; a soft one leaves $v(s)$, one number per state.
+2. Shaping moves values, not policies, if $\Phi = 0$ where episodes end.
+3. A method that returns one reward adds a wish. Feature matching needs none, but the right features.
+4. Two different enough environments identify the reward: rank $2|S| - 1$; how *well*, singular values say.
 5. What explains the past need not transfer.
-6. In language: $c(x)$ is free.
+6. In language, $c(x)$ is free.
 """
 
 # %%
@@ -708,9 +702,10 @@ quiz("reward_ambiguity")
 r"""
 ## Go further
 
-- Ng, Harada and Russell (1999): two pages of proof worth reading; they also show that *only* potentials are safe for all dynamics.
+- Ng, Harada and Russell (1999), *Policy invariance under reward transformations* (ICML): also why *only* potentials are safe when the
+  dynamics are not known.
 - Cao, Cohen and Szpruch (2021), [arXiv 2106.03498](https://arxiv.org/abs/2106.03498): identifiability with horizons and linear dynamics.
-- Skalse et al. (2023), [arXiv 2203.07475](https://arxiv.org/abs/2203.07475): what each kind of data leaves open, as a lattice.
+- Skalse et al. (2023), [arXiv 2203.07475](https://arxiv.org/abs/2203.07475): what each kind of data leaves open, and which is worth more.
 - Gleave et al. (2021), [arXiv 2006.13900](https://arxiv.org/abs/2006.13900): a distance between rewards that ignores shaping.
 
 **Open question.** People are neither optimal nor soft-optimal. If the model of the chooser is itself unknown, what of the reward can

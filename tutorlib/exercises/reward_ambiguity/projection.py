@@ -236,7 +236,7 @@ def show_rounds(answer):
     from tutorlib.viz.look import series_look
 
     corners = numbers([[0.0, 0.0], [4.0, 0.0], [5.0, 2.5], [2.0, 4.0], [-0.5, 2.0]])
-    expert = numbers([2.6, 1.7])
+    expert = numbers([1.8, 0.35])
     point, weights = corners[0], expert - corners[0]
     path = [point]
     for _ in range(12):
@@ -249,13 +249,13 @@ def show_rounds(answer):
     with style():
         fig, ax = new_figure(title=title)
         closed = torch.cat([corners, corners[:1]])
-        ax.plot(closed[:, 0], closed[:, 1], label="what policies can reach", **series_look(0))
-        ax.plot(track[:, 0], track[:, 1], label="your mixture, round by round", **series_look(1))
+        ax.plot(closed[:, 0], closed[:, 1], label="reachable", **series_look(0))
+        ax.plot(track[:, 0], track[:, 1], label="your mixture", **series_look(1))
         ax.plot(*expert, "k*", markersize=16, label="expert", linestyle="")
         ax.set(xlabel="first feature expectation", ylabel="second feature expectation")
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3)
     return Picture(fig, alt=f"{title}. A five-cornered region of reachable feature expectations; a "
-                            "zigzag runs from its lower left corner to the expert inside it.")
+                            "path runs from its lower left corner, turning at each round, to the expert inside it.")
 
 
 PROJECTION_STEP = Exercise(
