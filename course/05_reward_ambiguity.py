@@ -702,12 +702,11 @@ quiz("reward_ambiguity")
 r"""
 ## Go further
 
-- Ng, Harada and Russell (1999), *Policy invariance under reward transformations* (ICML): also why *only* potentials are safe when the
-  dynamics are not known.
-- Cao, Cohen and Szpruch (2021), [arXiv 2106.03498](https://arxiv.org/abs/2106.03498): identifiability with horizons and linear dynamics.
-- Skalse et al. (2023), [arXiv 2203.07475](https://arxiv.org/abs/2203.07475): what each kind of data leaves open, and which is worth more.
+- Ng, Harada and Russell (1999, ICML): also why *only* potentials are safe when the dynamics are unknown.
+- Cao, Cohen and Szpruch (2021), [arXiv 2106.03498](https://arxiv.org/abs/2106.03498): finite horizons, action-independent rewards.
+- Skalse et al. (2023), [arXiv 2203.07475](https://arxiv.org/abs/2203.07475): what each kind of data leaves open.
 - Gleave et al. (2021), [arXiv 2006.13900](https://arxiv.org/abs/2006.13900): a distance between rewards that ignores shaping.
 
-**Open question.** People are neither optimal nor soft-optimal. If the model of the chooser is itself unknown, what of the reward can
-be known (Skalse and Abate 2023, [arXiv 2212.03201](https://arxiv.org/abs/2212.03201))?
+**Open question.** People are not soft-optimal either. If the model of the chooser is wrong, what of the reward can be known (Skalse and
+Abate 2023, [arXiv 2212.03201](https://arxiv.org/abs/2212.03201))?
 """

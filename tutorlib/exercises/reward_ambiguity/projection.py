@@ -255,7 +255,7 @@ def show_rounds(answer):
         ax.set(xlabel="first feature expectation", ylabel="second feature expectation")
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3)
     return Picture(fig, alt=f"{title}. A five-cornered region of reachable feature expectations; a "
-                            "path runs from its lower left corner, turning at each round, to the expert inside it.")
+                            "path runs from its lower left corner to the expert inside it.")
 
 
 PROJECTION_STEP = Exercise(
