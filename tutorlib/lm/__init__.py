@@ -12,6 +12,17 @@ from tutorlib.lm.scoring import (
     token_entropy,
     token_logps,
 )
+from tutorlib.lm.sft import (
+    Example,
+    SFTBatch,
+    SFTSettings,
+    collate,
+    encode_examples,
+    mean_loss,
+    next_token_logps,
+    sft_loss,
+    train_sft,
+)
 from tutorlib.lm.text import (
     decode,
     encode_completions,
@@ -26,10 +37,11 @@ from tutorlib.lm.tree_build import TreeSize, tree_size
 from tutorlib.lm.tree_shape import TreeShape
 
 __all__ = [
-    "Samples", "SamplingSettings", "TokenMDP", "TokenState", "TokenTree", "TreePlan", "TreeShape",
-    "TreeSize", "at_the_end", "check_vocabulary", "completion_logits", "cut_logits", "decode",
-    "draw", "encode_completions", "encode_prompts", "evaluating", "load", "mask_after_eos",
+    "Example", "SFTBatch", "SFTSettings", "Samples", "SamplingSettings", "TokenMDP", "TokenState",
+    "TokenTree", "TreePlan", "TreeShape", "TreeSize", "at_the_end", "check_vocabulary", "collate",
+    "completion_logits", "cut_logits", "decode", "draw", "encode_completions", "encode_examples",
+    "encode_prompts", "evaluating", "load", "mask_after_eos", "mean_loss", "next_token_logps",
     "pad_rows", "per_token_entropy", "per_token_logps", "position_ids", "prepare_tokenizer",
-    "sample", "sequence_logps", "sequence_values", "tiny_model", "token_entropy", "token_logps",
-    "token_step", "tree_size", "word_tokenizer",
+    "sample", "sequence_logps", "sequence_values", "sft_loss", "tiny_model", "token_entropy",
+    "token_logps", "token_step", "train_sft", "tree_size", "word_tokenizer",
 ]
