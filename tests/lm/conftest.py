@@ -66,7 +66,7 @@ def llama(tokenizer):
 def batch(tokenizer):
     """Five prompts with answers of different lengths, one of them cut off before its end."""
     gen = torch.Generator().manual_seed(1)
-    prompts, answers = [5, 1, 6, 3, 2], [3, 5, 1, 2, 4]  # sorting by length: a 3-cycle
+    prompts, answers = [4, 1, 6, 3, 2], [3, 5, 1, 2, 4]
     prompt_ids = torch.randint(3, len(tokenizer), (5, 6), generator=gen)
     prompt_mask = torch.stack([torch.arange(6) >= 6 - n for n in prompts]).long()
     completion_ids = torch.randint(3, len(tokenizer), (5, 5), generator=gen)
