@@ -56,7 +56,7 @@ UNITS = (
     Unit("06", "maxent_irl", "Maximum-entropy IRL", "II",
          "Recover a reward from demonstrations by maximum likelihood", 0, ("03", "05")),
     Unit("07", "adversarial_irl", "Adversarial IRL", "II",
-         "Match a demonstrator by a game between policy and discriminator", 0, ("02", "06")),
+         "Match a demonstrator by a game between policy and discriminator", 100, ("02", "06")),
     Unit("08", "preference_based_rl", "Preference-based RL", "II",
          "Do better than the demonstrator by learning from comparisons", 0, ("02",)),
     Unit("09", "language_mdp", "The language MDP", "III",

@@ -1,4 +1,4 @@
-"""AIRL's g + gamma h' - h: taken apart exactly, found by play, carried to another house."""
+"""AIRL's g + gamma Phi' - Phi: taken apart exactly, found by play, carried to another house."""
 
 import numpy as np
 import pytest
@@ -33,8 +33,8 @@ def test_at_the_demonstrator_f_is_log_pi_and_the_parts_are_reward_and_value(home
     found = take_apart(mdp, plan.policy.log())
     assert found.residual < 1e-10, "so D = 1/2 everywhere"
     assert spread(found.state_reward, mdp) < 1e-10
-    gap = found.shaping - plan.values / HOUSE_TEMPERATURE
-    assert float(gap.max() - gap.min()) < 1e-9, "h is the soft value, up to a constant"
+    gap = found.potential - plan.values / HOUSE_TEMPERATURE
+    assert float(gap.max() - gap.min()) < 1e-9, "Phi is the soft value, up to a constant"
 
 
 def test_the_game_finds_them_too(home):
@@ -80,7 +80,7 @@ def test_the_matrix_is_the_formula_row_by_row(home):
 
 
 def test_where_states_are_not_linked_g_is_not_unique():
-    """A cycle of two: from each state one successor only, so g and h trade at will."""
+    """A cycle of two: from each state one successor only, so g and Phi trade at will."""
     cycle = TabularMDP.from_dense([[[0.0, 1.0]] * 2, [[1.0, 0.0]] * 2], [1.0, 0.0], discount=0.9)
     assert np.linalg.matrix_rank(airl_matrix(cycle).numpy()) == 2 < 2 * 2 - 1
 

@@ -100,7 +100,7 @@ from tutorlib.irl.segments import (
     table_cells,
     visit_counts,
 )
-from tutorlib.irl.shaped import AirlResult, ShapedReward, airl_matrix, play_airl, take_apart
+from tutorlib.irl.shaped import AirlResult, RewardParts, airl_matrix, play_airl, take_apart
 from tutorlib.irl.tabular_game import (
     GameResult,
     GameSettings,
@@ -137,8 +137,8 @@ __all__ = [
     "Recovery",
     "RewardEnsemble",
     "RewardFitConfig",
+    "RewardParts",
     "Segments",
-    "ShapedReward",
     "ShapingFit",
     "TabularReward",
     "Transfer",

@@ -76,7 +76,7 @@ def _u_log_u(h: Tensor) -> Tensor:
 
 
 REVERSE_KL = FDivergence(
-    "reverse_kl", "AIRL (Fu et al. 2017)", "KL(ρ_π ‖ ρ_demo)",
+    "reverse_kl", "AIRL (Fu et al. 2018)", "KL(ρ_π ‖ ρ_demo)",
     f=lambda h: -h, derivative=lambda h: -(-h).exp(),
     conjugate=_rkl_conjugate, conjugate_below=0.0,
     exact_reward=lambda h: h - 1, slope_at_infinity=0.0)

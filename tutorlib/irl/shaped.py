@@ -2,12 +2,14 @@
 
 D = exp(f) / (exp(f) + pi(a|s)), so its logit is f - log pi, with
 
-    f(s, a, s') = g(s) + gamma h(s') - h(s)                       (Fu et al. 2017, equation 4).
+    f(s, a, s') = g(s) + gamma Phi(s') - Phi(s)
+
+(Fu et al. 2018, equation 4, where Phi is called h; here h is a logit).
 
 For a deterministic process and a demonstrator that is soft-optimal for a reward r(s), D = 1/2
-everywhere at f = log pi_demo, and then g = r / temperature up to a constant: the shaping h soaks
-up what only belongs to the dynamics of this world (their theorem 5.1). That is why g, and not f,
-can be taken to another world. Chance breaks the argument; it is refused here.
+everywhere at f = log pi_demo, and then g = r / temperature up to a constant: the potential Phi
+soaks up what only belongs to the dynamics of this world (their theorem 5.1). That is why g, and not
+f, can be taken to another world. Chance breaks the argument; it is refused here.
 
 Departure: everything is exact. The logistic loss of the discriminator is minimised by damped
 Newton steps on exact occupancies instead of samples.
@@ -30,11 +32,11 @@ NEWTON_STEPS = 2  # per round: the loss is convex, and the last round's answer i
 
 
 @dataclass(frozen=True, eq=False)
-class ShapedReward:
-    """f = g + gamma h' - h, taken apart."""
+class RewardParts:
+    """f = g + gamma Phi' - Phi, taken apart."""
 
     state_reward: Float[Tensor, " states"]  # g(s), known up to a constant
-    shaping: Float[Tensor, " states"]  # h(s), likewise
+    potential: Float[Tensor, " states"]  # Phi(s), likewise
     advantage: Float[Tensor, "states actions"]  # f itself
     residual: float  # largest |f - target| that the two could not explain
 
@@ -43,7 +45,7 @@ class ShapedReward:
 class AirlResult:
     """What the exact AIRL game found, and its course."""
 
-    reward: ShapedReward
+    reward: RewardParts
     policy: Float[Tensor, "states actions"]
     distances: Float[Tensor, " rounds"]  # total variation of occupancies
     state_rewards: Float[Tensor, "rounds states"]  # g after each round
@@ -60,15 +62,15 @@ def next_states(mdp: TabularMDP) -> Int[Tensor, "states actions"]:
     if bool((top.values < 1).any()):
         raise InvalidArgumentError(
             "this process has chance in it; the shaping of AIRL separates from the reward only "
-            "where an action decides the next state (Fu et al. 2017, theorem 5.1)")
+            "where an action decides the next state (Fu et al. 2018, theorem 5.1)")
     return mdp.successors.gather(-1, top.indices[..., None])[..., 0]
 
 
 def airl_matrix(mdp: TabularMDP) -> Float[Tensor, "pairs unknowns"]:
-    """Return B with f = B (g, h): one row per (state, action), 2 unknowns per state.
+    """Return B with f = B (g, Phi): one row per (state, action), 2 unknowns per state.
 
     Its rank is 2 S - 1 where states are linked well enough for g to be unique up to a constant
-    ("decomposable" dynamics; Fu et al. 2017, definition B.1), and lower elsewhere.
+    ("decomposable" dynamics; Fu et al. 2018, definition B.1), and lower elsewhere.
 
     >>> mdp = TabularMDP.from_dense([[[0.0, 1.0]], [[0.0, 1.0]]], [0.0, 0.0], discount=0.5)
     >>> airl_matrix(mdp).tolist()
@@ -80,8 +82,8 @@ def airl_matrix(mdp: TabularMDP) -> Float[Tensor, "pairs unknowns"]:
     return torch.cat([here, there - here], -1).flatten(0, 1)
 
 
-def take_apart(mdp: TabularMDP, target: Float[Tensor, "states actions"]) -> ShapedReward:
-    """Return the g and h that fit ``target`` best, by least squares; g of least norm.
+def take_apart(mdp: TabularMDP, target: Float[Tensor, "states actions"]) -> RewardParts:
+    """Return the g and Phi that fit ``target`` best, by least squares; g of least norm.
 
     With ``target`` = log pi_demo this is where the AIRL game ends: D = 1/2 everywhere.
 
@@ -100,16 +102,16 @@ def take_apart(mdp: TabularMDP, target: Float[Tensor, "states actions"]) -> Shap
     return _shaped(mdp, matrix, solution, target)
 
 
-def _shaped(mdp: TabularMDP, matrix: Tensor, solution: Tensor, target: Tensor) -> ShapedReward:
-    """Name the parts of a solution (g, h)."""
+def _shaped(mdp: TabularMDP, matrix: Tensor, solution: Tensor, target: Tensor) -> RewardParts:
+    """Name the parts of a solution (g, Phi)."""
     f = (matrix @ solution).view_as(target)
-    return ShapedReward(solution[:mdp.n_states], solution[mdp.n_states:], f,
+    return RewardParts(solution[:mdp.n_states], solution[mdp.n_states:], f,
                         float((f - target).abs().max()))
 
 
 def play_airl(mdp: TabularMDP, demonstrator: Float[Tensor, "states actions"], rounds: int = 200,
               learning_rate: float = 0.2, damping: float = 1e-2) -> AirlResult:
-    """Play AIRL exactly: the discriminator fits (g, h), the policy climbs its logit f - log pi.
+    """Play AIRL exactly: the discriminator fits (g, Phi), the policy climbs its logit f - log pi.
 
     Per round two damped Newton steps on the logistic loss, E_demo[-log D] + E_pi[-log(1 - D)], and
     one mirror step of the policy; ``damping`` falls by a tenth each round, to 1e-13. Without
@@ -145,7 +147,7 @@ def play_airl(mdp: TabularMDP, demonstrator: Float[Tensor, "states actions"], ro
 
 def _newton(matrix: Tensor, unknowns: Tensor, log_policy: Tensor, demo: Tensor, visits: Tensor,
             damping: float) -> Tensor:
-    """Improve the discriminator's (g, h) by damped Newton steps on its logistic loss."""
+    """Improve the discriminator's (g, Phi) by damped Newton steps on its logistic loss."""
     eye = torch.eye(len(unknowns), dtype=unknowns.dtype)
     for _ in range(NEWTON_STEPS):
         d = torch.sigmoid(matrix @ unknowns - log_policy)

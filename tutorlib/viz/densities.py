@@ -45,7 +45,7 @@ def density_picture(demo: ArrayLike, policy: ArrayLike, games: Mapping[str, Game
         fig, axes = new_figure(1, 3, title=claim, width=10.4, height=4.3)
         for ax, series, label, first in zip(
                 axes, ({"demonstrator": shares["demo"], "policy": shares["policy"]}, gains, pushes),
-                ("share of the steps", "reward − its mean (nats)", "push on the share (1 / step)"),
+                ("share of the steps", "reward − its mean", "growth of the share, per round"),
                 (4, 0, 0), strict=True):
             _bars(ax, series, actions, first)
             ax.set_title(label, fontsize=12, loc="left")

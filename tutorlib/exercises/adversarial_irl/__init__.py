@@ -7,6 +7,6 @@ from tutorlib.exercises.adversarial_irl.reward import POLICY_REWARD
 from tutorlib.exercises.adversarial_irl.survival import SURVIVAL_BIAS
 from tutorlib.exercises.adversarial_irl.table import F_DIVERGENCE_TABLE
 
-EXERCISES = (F_DIVERGENCE_TABLE, OPTIMAL_DISCRIMINATOR, AIRL_LOGIT, POLICY_REWARD, SURVIVAL_BIAS)
+EXERCISES = (F_DIVERGENCE_TABLE, OPTIMAL_DISCRIMINATOR, POLICY_REWARD, AIRL_LOGIT, SURVIVAL_BIAS)
 
 __all__ = ["EXERCISES", "QUIZ"]

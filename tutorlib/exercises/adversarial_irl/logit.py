@@ -1,4 +1,4 @@
-"""Exercise 07.3: the logit of AIRL's discriminator."""
+"""Exercise 07.4: the logit of AIRL's discriminator."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from tutorlib.grading.compare import as_tensor
 
 def airl_logit(
     state_reward: Float[Tensor, " transitions"],
-    shaping: Float[Tensor, " transitions"],
-    next_shaping: Float[Tensor, " transitions"],
+    potential: Float[Tensor, " transitions"],
+    next_potential: Float[Tensor, " transitions"],
     terminated: Bool[Tensor, " transitions"],
     log_policy: Float[Tensor, " transitions"],
     discount: float,
 ) -> Float[Tensor, " transitions"]:
-    """Return f - log pi with f = g(s) + gamma h(s') - h(s), h = 0 after the end."""
-    following = discount * next_shaping.masked_fill(terminated, 0.0)
-    return state_reward + following - shaping - log_policy
+    """Return f - log pi with f = g(s) + gamma Phi(s') - Phi(s), Phi = 0 after the end."""
+    following = discount * next_potential.masked_fill(terminated, 0.0)
+    return state_reward + following - potential - log_policy
 
 
-def in_sixty_digits(state_reward, shaping, next_shaping, terminated, log_policy, discount):
+def in_sixty_digits(state_reward, potential, next_potential, terminated, log_policy, discount):
     """Compute D = exp(f) / (exp(f) + pi) itself, in decimals, and take log D - log(1 - D)."""
     getcontext().prec = 60
     found = []
-    columns = (state_reward, shaping, next_shaping, terminated, log_policy)
+    columns = (state_reward, potential, next_potential, terminated, log_policy)
     for g, h, h_next, end, log_pi in zip(*(x.tolist() for x in columns), strict=True):
         f = Decimal(g) - Decimal(h) + (0 if end else Decimal(discount) * Decimal(h_next))
         weight, pi = f.exp(), Decimal(log_pi).exp()
@@ -66,12 +66,12 @@ def level_with_the_policy(answer, case: Case) -> str | None:
 
 
 def nothing_after_the_end(answer, case: Case) -> str | None:
-    """h(s') of a transition that ended the episode must not matter."""
+    """Φ(s') of a transition that ended the episode must not matter."""
     g, h, h_next, ends, log_pi, discount = case.args
     moved = as_tensor(answer(g, h, torch.where(ends, h_next + 5.0, h_next), ends, log_pi,
                              discount)) - as_tensor(answer(*case.args))
     worst = float(moved.abs().nan_to_num().max())
-    return None if worst < 1e-3 else (f"changing h(s') after the end of an episode moved the "
+    return None if worst < 1e-3 else (f"changing Φ(s') after the end of an episode moved the "
                                       f"logit by {worst:.3g}; nothing follows there")
 
 
@@ -99,26 +99,26 @@ MUTANTS = (
            "You subtract π itself. The logit of exp(f) / (exp(f) + π) is a difference of "
            "logarithms: subtract log π, which is what you are given."),
     Mutant("end_ignored", lambda g, h, n, e, lp, d: g + d * n - h - lp,
-           "γ h(s') counts also where the episode ended. Nothing follows an end: there h(s') is "
+           "γ Φ(s') counts also where the episode ended. Nothing follows an end: there Φ(s') is "
            "0, as a value would be."),
     Mutant("end_flag_negated", lambda g, h, n, e, lp, d: airl_logit(g, h, n, ~e, lp, d),
-           "The flag is used the wrong way round: h(s') is kept only where the episode *ended*."),
+           "The flag is used the wrong way round: Φ(s') is kept only where the episode *ended*."),
     Mutant("whole_shaping_dropped_at_the_end", lambda g, h, n, e, lp, d: (
                g + torch.where(e, 0.0, d * n - h) - lp),
-           "At an end you drop the whole shaping term. Only h(s') is 0 there; − h(s) stays, or "
+           "At an end you drop the whole shaping term. Only Φ(s') is 0 there; − Φ(s) stays, or "
            "the shaping no longer cancels along an episode."),
     Mutant("no_discount", lambda g, h, n, e, lp, d: airl_logit(g, h, n, e, lp, 1.0),
-           "h(s') is not discounted. Shaping that leaves all policies alone is γ h(s') − h(s)."),
+           "Φ(s') is not discounted. Shaping that leaves all policies alone is γ Φ(s') − Φ(s)."),
     Mutant("discount_on_both", lambda g, h, n, e, lp, d: (
                g + d * (torch.where(e, 0.0, n) - h) - lp),
-           "γ stands before the whole difference. It belongs to h(s') alone, which comes one step "
+           "γ stands before the whole difference. It belongs to Φ(s') alone, which comes one step "
            "later."),
     Mutant("shaping_reversed", lambda g, h, n, e, lp, d: (
                g + h - d * torch.where(e, 0.0, n) - lp),
-           "The shaping term has its sign turned: it is γ h(s') − h(s), what the move gains in "
+           "The shaping term has its sign turned: it is γ Φ(s') − Φ(s), what the move gains in "
            "potential."),
     Mutant("states_exchanged", lambda g, h, n, e, lp, d: airl_logit(g, n, h, e, lp, d),
-           "h(s) and h(s') are exchanged: γ goes with the state arrived in."),
+           "Φ(s) and Φ(s') are exchanged: γ goes with the state arrived in."),
     Mutant("no_shaping", lambda g, h, n, e, lp, d: g - lp,
            "The shaping term is missing. Without it g would have to carry what belongs to the "
            "dynamics, and would not transfer."),
@@ -196,12 +196,13 @@ AIRL_LOGIT = Exercise(
     variants=VARIANTS,
     hints=(
         "Write D / (1 − D) first: what is left when exp(f) / (exp(f) + π) is divided by "
-        "π / (exp(f) + π)? Then its logarithm. In f, ask what h(s') is worth once the episode is "
+        "π / (exp(f) + π)? Then its logarithm. In f, ask what Φ(s') is worth once the episode is "
         "over.",
-        r"$$\log\frac{D}{1 - D} = f - \log \pi(a|s), \qquad f = g(s) + \gamma\, h(s') - h(s)$$"
-        "\n\nwith $h(s') = 0$ where `terminated` is true. All are `[transitions]`.",
+        r"$$\log\frac{D}{1 - D} = f - \log \pi(a|s), \qquad "
+        r"f = g(s) + \gamma\, \Phi(s') - \Phi(s)$$"
+        "\n\nwith $\\Phi(s') = 0$ where `terminated` is true. All are `[transitions]`.",
         "```python\n"
-        "h_next = next_shaping.masked_fill(terminated, ...)\n"
+        "h_next = next_potential.masked_fill(terminated, ...)\n"
         "f = ...\n"
         "return f - ...\n"
         "```",

@@ -40,11 +40,11 @@ QUIZ = (
          "Bias here is not about estimation.",
          "It may see what follows a fall, but that is not what removes the pay for lasting.")),
     Question(
-        "Which part of AIRL's f = g(s) + γ h(s') − h(s) would you take to a new world?",
-        ("f.", "h.", "g."),
+        "Which part of AIRL's f = g(s) + γ Φ(s') − Φ(s) would you take to a new world?",
+        ("f.", "Φ.", "g."),
         2,
-        ("f is an advantage: it holds the old world's dynamics, through h.",
-         "h is a value function of the old world.",
+        ("f is an advantage: it holds the old world's dynamics, through Φ.",
+         "Φ is a value function of the old world.",
          "With deterministic dynamics and a reward of the state alone, g is that reward up to a "
          "constant.")),
     Question(

@@ -1,4 +1,4 @@
-"""Exercise 07.4: what each method pays the policy, given the discriminator's logit."""
+"""Exercise 07.3: what each method pays the policy, given the discriminator's logit."""
 
 from __future__ import annotations
 
