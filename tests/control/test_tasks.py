@@ -80,3 +80,22 @@ def test_ppo_trains_on_a_fixed_horizon():
     small = PPOConfig(total_steps=512, n_envs=4, n_steps=64, hidden=(8,))
     result = train_ppo(CARTPOLE, small)
     assert len(result.episode_returns) == 8 and max(result.episode_returns) <= 60
+
+
+def test_a_short_wait_is_cut_like_any_time_limit():
+    env = FixedHorizon(gymnasium.make("CartPole-v1"), 50, absorbing_steps=3)
+    env.reset(seed=5)
+    flags, cuts = [], []
+    while not (cuts and cuts[-1]):
+        obs, _, terminated, truncated, _ = env.step(0)
+        flags.append(int(obs[-1]))
+        cuts.append(truncated)
+        assert not terminated
+    assert sum(flags) == 4 and flags[-4:] == [1] * 4  # the end itself, then three steps of waiting
+    assert sum(cuts) == 1 and len(cuts) < 20
+    assert env.reset(seed=5)[0][-1] == 0 and not env.step(0)[3]
+
+
+def test_a_wait_without_a_horizon_is_refused():
+    with pytest.raises(InvalidArgumentError, match="without fixed_horizon"):
+        ControlTask("CartPole-v1", absorbing_steps=3)

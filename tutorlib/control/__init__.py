@@ -27,7 +27,7 @@ from tutorlib.control.policy_gradient import (
 )
 from tutorlib.control.ppo import PPOConfig, PPOResult, RewardFn, train_ppo
 from tutorlib.control.rollout import Rollout, Runner, Transitions, evaluate
-from tutorlib.control.tasks import ControlTask, FixedHorizon, make_envs
+from tutorlib.control.tasks import ControlTask, FixedHorizon, IgnoresFlag, make_envs
 from tutorlib.control.td import (
     TDConfig,
     TDResult,
@@ -39,44 +39,12 @@ from tutorlib.control.td import (
 )
 
 __all__ = [
-    "ESTIMATORS",
-    "CategoricalPolicy",
-    "ControlDemonstrations",
-    "ControlTask",
-    "FixedHorizon",
-    "GaussianPolicy",
-    "PPOConfig",
-    "PPOResult",
-    "PolicyGradientConfig",
-    "PolicyGradientResult",
-    "RewardFn",
-    "Rollout",
-    "Runner",
-    "TDConfig",
-    "TDResult",
-    "Transitions",
-    "demonstrations_from_episodes",
-    "discounted_returns",
-    "estimate_gradients",
-    "evaluate",
-    "exact_policy_gradient",
-    "exact_return",
-    "expected_sarsa",
-    "finite_horizon_values",
-    "gae",
-    "make_critic",
-    "make_envs",
-    "make_policy",
-    "next_value",
-    "normalise",
-    "ppo_clip_objective",
-    "q_learning",
-    "record_demonstrations",
-    "sarsa",
-    "score_gradients",
-    "softmax_policy",
-    "td_control",
-    "td_errors",
-    "train_ppo",
-    "train_tabular",
+    "ESTIMATORS", "CategoricalPolicy", "ControlDemonstrations", "ControlTask", "FixedHorizon",
+    "GaussianPolicy", "IgnoresFlag", "PPOConfig", "PPOResult", "PolicyGradientConfig",
+    "PolicyGradientResult", "RewardFn", "Rollout", "Runner", "TDConfig", "TDResult",
+    "Transitions", "demonstrations_from_episodes", "discounted_returns", "estimate_gradients",
+    "evaluate", "exact_policy_gradient", "exact_return", "expected_sarsa",
+    "finite_horizon_values", "gae", "make_critic", "make_envs", "make_policy", "next_value",
+    "normalise", "ppo_clip_objective", "q_learning", "record_demonstrations", "sarsa",
+    "score_gradients", "softmax_policy", "td_control", "td_errors", "train_ppo", "train_tabular",
 ]

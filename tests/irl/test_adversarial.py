@@ -1,0 +1,195 @@
+"""Adversarial imitation: labels, rewards, bookkeeping, bad input, and that it imitates."""
+
+import dataclasses
+import itertools
+import math
+
+import pytest
+import torch
+
+from tutorlib.control import (
+    ControlTask,
+    IgnoresFlag,
+    PPOConfig,
+    Transitions,
+    demonstrations_from_episodes,
+    evaluate,
+    make_envs,
+    make_policy,
+    record_demonstrations,
+    train_ppo,
+)
+from tutorlib.errors import InvalidArgumentError
+from tutorlib.irl.adversarial import (
+    CARTPOLE_PPO,
+    AdversarialConfig,
+    learned_reward,
+    make_reward_net,
+    train_adversarial,
+    train_discriminator,
+    warnings_of,
+)
+from tutorlib.irl.discriminators import demonstrator_logits
+from tutorlib.irl.survival import PushesOneWay, TossesACoin
+
+TASK = ControlTask("CartPole-v1", fixed_horizon=60, absorbing_steps=4)
+TINY = PPOConfig(total_steps=256, n_envs=4, n_steps=32, epochs=2, minibatch_size=64, hidden=(16,))
+METHODS = pytest.mark.parametrize("method", ["gail", "airl", "forward_kl", "gail_log_d"])
+
+
+def tiny(method="gail", **settings):
+    return AdversarialConfig(method=method, ppo=TINY, hidden=(16,), disc_batch_size=64, **settings)
+
+
+@pytest.fixture(scope="module")
+def coin_demos():
+    return record_demonstrations(TASK, TossesACoin(), 4, seed=0, greedy=False)
+
+
+@METHODS
+def test_history_says_what_happened(method, coin_demos):
+    result = train_adversarial(TASK, coin_demos, tiny(method))
+    assert [entry["steps"] for entry in result.history] == [128, 256]
+    wanted = {"steps", "mean_return", "mean_reward", "disc_loss", "demo_accuracy",
+              "policy_accuracy", "saturated", "policy_loss", "value_loss", "entropy", "approx_kl",
+              "clip_fraction"}
+    for entry in result.history:
+        assert set(entry) == wanted
+        assert all(math.isfinite(entry[name]) for name in wanted - {"mean_return"})
+        assert 0 <= entry["demo_accuracy"] <= 1 and 0 <= entry["policy_accuracy"] <= 1
+    assert result.history[-1]["mean_return"] == pytest.approx(
+        sum(result.episode_returns[-100:]) / len(result.episode_returns[-100:]))
+
+
+def test_the_same_seed_gives_the_same_imitator_and_no_other_random_numbers_are_used(coin_demos):
+    before = torch.get_rng_state()
+    first, again, other = (train_adversarial(TASK, coin_demos, tiny("airl"), seed)
+                           for seed in (1, 1, 2))
+    assert first.history == again.history and first.history != other.history
+    for name in ("policy", "reward_net"):
+        for one, two in zip(getattr(first, name).parameters(), getattr(again, name).parameters(),
+                            strict=True):
+            assert torch.equal(one, two)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_callback_can_stop_training(coin_demos):
+    result = train_adversarial(TASK, coin_demos, tiny(), callback=lambda entry, policy: True)
+    assert len(result.history) == 1
+
+
+def game(method, **settings):
+    envs, config = make_envs(TASK, 2), tiny(method, **settings)
+    spaces = envs.single_observation_space, envs.single_action_space
+    policy = make_policy(*spaces, (16,), torch.Generator().manual_seed(9))
+    return make_reward_net(envs, config, seed=0), policy, config
+
+
+def table(shift, n=200, seed=0):
+    """Steps whose first observation says which side they are from."""
+    g = torch.Generator().manual_seed(seed)
+    obs, next_obs = torch.randn(2, n, 5, generator=g)
+    obs[:, 0] += shift
+    return Transitions(obs, torch.randint(2, (n,), generator=g), next_obs,
+                       torch.zeros(n, dtype=torch.bool))
+
+
+@pytest.mark.parametrize("method", ["gail", "airl"])
+def test_the_discriminator_learns_that_label_1_is_the_demonstrator(method):
+    net, policy, config = game(method, disc_steps=60, disc_learning_rate=1e-2)
+    demo, ours = table(1.5, seed=1), table(-1.5, seed=2)
+    before = [p.clone() for p in policy.parameters()]
+    optimiser = torch.optim.Adam(net.parameters(), config.disc_learning_rate)
+    judged = train_discriminator(net, optimiser, policy, demo, ours, config,
+                                 torch.Generator().manual_seed(0))
+    fresh_demo, fresh_ours = table(1.5, seed=3), table(-1.5, seed=4)
+    assert (demonstrator_logits(net, policy, fresh_demo) > 0).float().mean() > 0.8
+    assert (demonstrator_logits(net, policy, fresh_ours) < 0).float().mean() > 0.8
+    assert judged["demo_accuracy"] > 0.8 and judged["policy_accuracy"] > 0.8
+    assert judged["disc_loss"] < 0.5 < math.log(2)
+    for old, new in zip(before, policy.parameters(), strict=True):
+        assert torch.equal(old, new) and new.grad is None  # the policy is not the judge's to move
+
+
+def test_where_nothing_tells_the_two_apart_the_discriminator_says_one_half():
+    net, policy, config = game("gail", disc_steps=100, disc_learning_rate=1e-2)
+    same = table(0.0)
+    optimiser = torch.optim.Adam(net.parameters(), config.disc_learning_rate)
+    judged = train_discriminator(net, optimiser, policy, same, same, config,
+                                 torch.Generator().manual_seed(0))
+    assert judged["disc_loss"] == pytest.approx(math.log(2), abs=0.02)
+
+
+@pytest.mark.parametrize("method, formula", [
+    ("gail", lambda d: -(1 - d).log()),
+    ("gail_log_d", lambda d: d.log()),
+    ("airl", lambda d: d.log() - (1 - d).log()),
+    ("forward_kl", lambda d: d / (1 - d)),
+])
+def test_the_policy_is_paid_by_the_formula_of_its_method(method, formula):
+    net, policy, config = game(method)
+    steps = table(0.0)
+    d = torch.sigmoid(demonstrator_logits(net, policy, steps).double())
+    paid = learned_reward(net, policy, config)(steps.obs, steps.actions, steps.next_obs,
+                                               steps.ended)
+    assert torch.allclose(paid.double(), formula(d), atol=1e-4) and not paid.requires_grad
+
+
+@METHODS
+def test_a_saturated_discriminator_pays_finite_rewards_and_is_reported(method):
+    """Demonstrations from nowhere near the task: told apart at once, without a penalty."""
+    far = demonstrations_from_episodes([([[50.0] * 5] * 41, [0] * 40, [1.0] * 40, False)])
+    config = dataclasses.replace(tiny(method), gradient_penalty=0.0, disc_learning_rate=0.3,
+                                 disc_steps=20, logit_limit=3.0)
+    result = train_adversarial(TASK, far, config)
+    assert all(entry["saturated"] > 0.9 for entry in result.history)
+    assert all(math.isfinite(entry["mean_reward"]) for entry in result.history)
+    assert len(result.warnings) == 1 and "raise gradient_penalty" in result.warnings[0]
+    assert all(torch.isfinite(p).all() for p in result.policy.parameters())
+
+
+def test_warnings_come_only_when_most_iterations_are_saturated():
+    history = [{"steps": 1, "saturated": share} for share in (0.6, 0.6, 0.1, 0.1)]
+    assert warnings_of(history) == [] and warnings_of([]) == []
+    assert "in 3 of 4 iterations" in warnings_of([*history[:3], history[0]])[0]
+
+
+@pytest.mark.parametrize("settings, match", [
+    ({"method": "gial"}, "did you mean 'gail'"),
+    ({"disc_steps": 0}, "disc_steps is 0"),
+    ({"disc_learning_rate": 0.0}, "disc_learning_rate is 0.0"),
+    ({"logit_limit": -1.0}, "logit_limit is -1.0"),
+    ({"gradient_penalty": float("nan")}, "gradient_penalty is nan"),
+])
+def test_bad_settings_are_refused(settings, match):
+    with pytest.raises(InvalidArgumentError, match=match):
+        AdversarialConfig(**settings)
+
+
+def test_demonstrations_of_another_task_are_refused():
+    plain = record_demonstrations("CartPole-v1", PushesOneWay(), 2, seed=0)
+    with pytest.raises(InvalidArgumentError, match="a fixed horizon adds a flag"):
+        train_adversarial(TASK, plain, tiny())
+
+
+@pytest.mark.slow
+@METHODS
+def test_every_method_learns_from_an_expert_what_it_cannot_from_a_beginner(method):
+    """Returns of 4 imitators of an expert against 4 of coin tossers, by an exact permutation test.
+
+    Were the demonstrations without effect, all 70 ways to divide the 8 returns would be equally
+    likely; the true division must be the most extreme of them.
+    """
+    torch.set_num_threads(1)
+    task = ControlTask("CartPole-v1", fixed_horizon=100, absorbing_steps=4)
+    expert = IgnoresFlag(train_ppo("CartPole-v1", PPOConfig(total_steps=25_000)).policy)
+    ppo = dataclasses.replace(CARTPOLE_PPO, total_steps=8_192)
+    returns = []
+    for demonstrator in (expert, TossesACoin()):
+        demos = record_demonstrations(task, demonstrator, 10, seed=5, greedy=False)
+        for seed in range(4):
+            policy = train_adversarial(task, demos, AdversarialConfig(method, ppo), seed).policy
+            returns.append(float(evaluate(task, policy, 20, seed=99, greedy=False).mean()))
+    total, found = sum(returns), sum(returns[:4])
+    divisions = [sum(pick) for pick in itertools.combinations(returns, 4)]
+    assert sum(each >= found for each in divisions) == 1, (returns, found, total)
