@@ -3,8 +3,8 @@
 The maximum-likelihood policy of demonstrations is their relative frequencies (Sun and van der
 Schaar 2025, section 2.4, behaviour cloning). It minimises the mean negative log-likelihood, which
 is KL(demonstrator || policy), averaged over the states that the demonstrator visits, plus an
-entropy that no policy changes: the *forward* KL. Two things are arguments, not habits: ``smoothing``
-(pseudo-counts), and through it what is done in a state nobody demonstrated (uniform, always).
+entropy that no policy changes: the *forward* KL. ``smoothing`` (pseudo-counts) is an argument. In a
+state that nobody demonstrated every action is equally likely.
 """
 
 from __future__ import annotations

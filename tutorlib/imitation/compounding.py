@@ -62,7 +62,7 @@ def off_path(slip: float, recovery: float, horizon: int) -> Float[Tensor, " hori
     f_t = (1 - f_{t-1}) eps + f_{t-1} (recovery eps + 1 - recovery), from f_0 = 0.
 
     >>> off_path(0.1, 0.5, 3)
-    tensor([0.1000, 0.1450, 0.1652], dtype=torch.float64)
+    tensor([0.1000, 0.1450, 0.1653], dtype=torch.float64)
     """
     _check(slip, recovery, horizon)
     off, rows = 0.0, []

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from tutorlib.control import ControlDemonstrations
 from tutorlib.errors import InvalidArgumentError
 
 
@@ -64,15 +65,21 @@ def one_hot_actions(actions: Int[Tensor, "*batch"], n_actions: int
     return (rows * (actions >= 0)[..., None]).float()
 
 
-def with_last_action(obs: Float[Tensor, "n steps inputs"], actions: Int[Tensor, "n steps"],
-                     n_actions: int) -> Float[Tensor, "n steps inputs_plus_actions"]:
-    """Append to each observation the action taken one step before; none at the first step.
+def with_last_action(demonstrations: ControlDemonstrations, n_actions: int
+                     ) -> ControlDemonstrations:
+    """Return the episodes with the action of the step before appended to each observation.
 
-    >>> with_last_action(torch.zeros(1, 2, 1), torch.tensor([[1, 0]]), 2)[0].tolist()
-    [[0.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
+    It comes as a one-hot row of ``n_actions`` numbers, zeros at the first step.
+
+    >>> from tutorlib.control import demonstrations_from_episodes
+    >>> episode = ([[5.0], [6.0], [7.0]], [1, 0], [0.0, 0.0], True)
+    >>> with_last_action(demonstrations_from_episodes([episode]), 2).obs[0].tolist()
+    [[5.0, 0.0, 0.0], [6.0, 0.0, 1.0], [7.0, 1.0, 0.0]]
     """
-    before = torch.cat([torch.full_like(actions[:, :1], -1), actions[:, :-1]], 1)
-    return torch.cat([obs, one_hot_actions(before, n_actions)], -1)
+    actions = demonstrations.actions.masked_fill(~demonstrations.mask, -1)
+    before = torch.cat([torch.full_like(actions[:, :1], -1), actions], 1)
+    obs = torch.cat([demonstrations.obs, one_hot_actions(before, n_actions)], -1)
+    return replace(demonstrations, obs=obs)
 
 
 class SeesLastAction:

@@ -62,7 +62,7 @@ def bc_loss(policy, obs: Float[Tensor, "samples inputs"], actions: Shaped[Tensor
 
     >>> from tutorlib.control import CategoricalPolicy
     >>> policy = CategoricalPolicy(2, 4, (8,), torch.Generator().manual_seed(0))
-    >>> round(float(bc_loss(policy, torch.zeros(3, 2), torch.tensor([0, 1, 3]))), 4)  # log 4
+    >>> round(bc_loss(policy, torch.zeros(3, 2), torch.tensor([0, 1, 3])).item(), 4)  # log 4
     1.3863
     """
     logps, entropies = policy.logp_and_entropy(obs, actions)

@@ -26,12 +26,13 @@ STROKES = (2, 0, 0, 1)  # the right action in each of the four river states, in 
 MIRRORED = (2, 3, 5, 7, 11)  # marks where left and right are exchanged
 
 
-def tightrope(length: int = 12, wind: float = 0.2, horizon: int | None = None) -> TabularMDP:
+def tightrope(length: int = 12, wind: float = 0.2, horizon: int | None = None,
+              way_out: bool = True) -> TabularMDP:
     """Return the rope as a decision process; each step that ends in the river costs 1.
 
     States are (mark, place) in rows of three, then four river states. ``wind`` is the probability
     of a push in a step, half of it to each side. Walks begin at mark 0 in the middle, and so does
-    whoever gets out of the river.
+    whoever gets out of the river. Without ``way_out`` no stroke helps.
 
     Raises InvalidArgumentError for fewer than 2 or more than 12 marks, or a wind outside [0, 1].
 
@@ -50,9 +51,10 @@ def tightrope(length: int = 12, wind: float = 0.2, horizon: int | None = None) -
                 dense[state, action, _walk(state, action, push, length)] += chance
     for done, right in enumerate(STROKES):
         dense[n_rope + done, :, n_rope] = 1.0
-        dense[n_rope + done, right] = 0.0
-        out = done == len(STROKES) - 1
-        dense[n_rope + done, right, 1 if out else n_rope + done + 1] = 1.0
+        if way_out:
+            dense[n_rope + done, right] = 0.0
+            last = done == len(STROKES) - 1
+            dense[n_rope + done, right, 1 if last else n_rope + done + 1] = 1.0
     start = torch.zeros(len(dense), dtype=torch.float64)
     start[1] = 1.0
     return TabularMDP.from_dense(
