@@ -223,7 +223,7 @@ Costs lie in $[0, 1]$ a step; $\epsilon$ is the clone's error rate *in the demon
 
 $$J(\pi) \le J(\pi^E) + T^2 \epsilon \qquad (J \text{: expected total cost}),$$
 
-because nothing is known of the states after the first error: in the worst case all later steps are lost. If errors are measured
+because nothing is known of the states after the first error: at worst all later steps are lost. If errors are measured
 in the states that the *learner* visits, and one error raises the demonstrator's remaining cost by at most $u$, it is
 
 $$J(\pi) \le J(\pi^E) + u\, T \epsilon .$$
@@ -701,7 +701,7 @@ quiz("imitation_learning")
 r"""
 ## Go further
 
-- Pomerleau (1988), ALVINN: the first cloned driver, and already its cure, views from beside the lane.
+- Pomerleau (1991), Neural Computation 3: a cloned driver, taught with shifted views of its road.
 - Ross, Gordon and Bagnell (2011), [arXiv 1011.0686](https://arxiv.org/abs/1011.0686): DAgger.
 - Spencer et al. (2021), [arXiv 2102.02872](https://arxiv.org/abs/2102.02872): three regimes, easy to hopeless.
 - de Haan et al. (2019), [arXiv 1905.11979](https://arxiv.org/abs/1905.11979): causal confusion, with this unit's car.

@@ -11,8 +11,8 @@ at once). Each step that ends off the path costs 1. Two ends of one model:
   aims at (Ross, Gordon and Bagnell 2011, Theorem 3.2).
 
 The theorems bound any process with error rate epsilon; this model is one process that attains
-their growth. Ross and Bagnell's bound is eps T^2, twice the model's leading term: there a learner
-may also err in the states it falls into, at once and for as long as it is there.
+their growth. Ross and Bagnell's bound is eps T^2, twice the model's leading term: there epsilon is
+an average over the steps, and in the worst case all of it falls on the first one.
 """
 
 from __future__ import annotations
@@ -103,8 +103,8 @@ def recoverability(recovery: float, horizon: int) -> float:
     """Return u, the most that one slip can cost a walker who then follows the demonstrator.
 
     The slip's own step, and each further step until the way back is found: sum of (1 - recovery)^k
-    over the horizon, at most 1 / recovery. DAgger's bound is u eps T, where u is the largest rise
-    of the demonstrator's cost to go by one wrong action (Ross et al. 2011, Theorem 3.2).
+    over the horizon, at most 1 / recovery. The bound is u eps T, where u is the largest rise of the
+    demonstrator's cost to go by one wrong action (Ross et al. 2011, Theorems 2.2 and 3.2).
 
     >>> recoverability(0.0, 50), recoverability(0.5, 50), recoverability(1.0, 50)
     (50.0, 2.0, 1.0)
