@@ -336,10 +336,11 @@ def learn(phi, mu_expert, rounds=ROUNDS):
     point, trail = feature_expectations(mdp, uniform_policy(mdp), phi), []
     weights = mu_expert - point
     for _ in range(rounds):
-        trail.append((float(weights.norm()), point))
+        trail.append((float((mu_expert - point).norm()), point))
         best = policy_iteration(mdp.replace(reward=phi @ weights)).policy
-        _, point, weights = projection_step(mu_expert, point, feature_expectations(mdp, best, phi))
-        point, weights = as_tensor(point).double(), mu_expert - as_tensor(point).double()
+        reached = feature_expectations(mdp, best, phi)
+        _, *found = projection_step(mu_expert, point, reached)
+        point, weights = (as_tensor(x).double() for x in found)
     return trail
 
 # %% tags=["hide-input"]
@@ -500,7 +501,7 @@ with style():
     for index, (name, values) in enumerate(sizes.items()):
         ax.plot(range(1, 13), (values / values[0]).clamp(min=1e-17), label=name, **series_look(index))
     ax.axhline(1e-9, color="#5a5a5a", linestyle="--", linewidth=1.2, marker="")
-    ax.text(12.2, 3e-9, "below: counted as 0", ha="right")
+    ax.text(1, 3e-9, "below: counted as 0")
     ax.set(yscale="log", xlabel="singular value of M, in order (12 = 2|S|)", ylabel="size relative to the largest")
     ax.legend(fontsize=11, loc="lower left")
 last = {name: float(values[10] / values[0]) for name, values in sizes.items()}
@@ -646,8 +647,8 @@ r"""
 $\gamma P_\text{old}\, \Phi - \Phi$ is a shaping in the old dynamics only. In the new ones, paths no longer give back what they were paid.
 
 A reward transfers when what evidence left open is harmless in the *new* world too: watch several environments, or restrict the reward,
-say to places, as the linear program did (and AIRL, unit 07). One more trap: $r(s,a)$ averages pay for *arriving* over the old wind; in
-another wind even the exact table is wrong.
+say to places (that sufficed the linear program here; AIRL builds on it, unit 07). One more trap: $r(s,a)$ averages pay for *arriving*
+over the old wind; in another wind even the exact table is wrong.
 """
 
 # %% [markdown] tags=["slide"]

@@ -20,7 +20,7 @@ from tutorlib.mdp import (
     policy_evaluation,
     soft_backward,
     soft_policy_evaluation,
-    soft_value_iteration,
+    soft_policy_iteration,
     value_iteration,
 )
 
@@ -71,7 +71,7 @@ def test_shaping_keeps_hard_and_soft_policies_and_moves_q(seed, terminals):
     torch.testing.assert_close(moved, potential[~mdp.terminal, None].expand_as(moved), atol=1e-8,
                                rtol=0)
     for heat in (0.1, 2.0):
-        soft = [soft_value_iteration(m, heat, tolerance=1e-13).policy for m in (mdp, shaped)]
+        soft = [soft_policy_iteration(m, heat, tolerance=1e-12).policy for m in (mdp, shaped)]
         torch.testing.assert_close(soft[0], soft[1], atol=1e-11, rtol=0)
 
 
@@ -134,7 +134,7 @@ def test_each_member_of_the_family_has_the_policy_and_the_values(seed, terminals
     for part in range(3):
         values = potential_of(mdp, 10 * seed + part)
         reward = reward_family(mdp, policy, values, heat)
-        plan = soft_value_iteration(mdp.replace(reward=reward), heat, tolerance=1e-13)
+        plan = soft_policy_iteration(mdp.replace(reward=reward), heat, tolerance=1e-12)
         alive = ~mdp.terminal
         torch.testing.assert_close(plan.policy[alive], policy[alive], atol=1e-11, rtol=0)
         torch.testing.assert_close(plan.values, values, atol=1e-10, rtol=0)
@@ -144,7 +144,7 @@ def test_the_family_is_everything_that_explains_a_policy():
     """Any reward at all is a member: the one of its own soft policy and values."""
     mdp = random_mdp(9, states=5, actions=3, branches=3, terminals=1)
     reward = random_reward(mdp, 5).masked_fill(mdp.terminal[:, None], 0.0)
-    plan = soft_value_iteration(mdp.replace(reward=reward), 0.5, tolerance=1e-13)
+    plan = soft_policy_iteration(mdp.replace(reward=reward), 0.5, tolerance=1e-12)
     again = reward_family(mdp, plan.policy, plan.values, 0.5)
     torch.testing.assert_close(again, reward, atol=1e-10, rtol=0)
     # |S| dimensions, one per live state; optimal policies are open in all |S||A| of them
@@ -157,7 +157,7 @@ def test_the_gradient_of_the_policy_vanishes_along_shaping_only():
     base, heat, step = mdp.reward, 0.8, 1e-5
 
     def log_policy(reward):
-        return soft_value_iteration(mdp.replace(reward=reward), heat, tolerance=1e-14).policy.log()
+        return soft_policy_iteration(mdp.replace(reward=reward), heat, tolerance=1e-12).policy.log()
 
     columns = []
     for unit in torch.eye(8, dtype=torch.float64).view(8, 4, 2):
@@ -181,16 +181,16 @@ def test_fit_shaping_finds_the_potential_or_measures_the_rest(seed):
     fit = fit_shaping(mdp, mdp.reward, other)
     assert 0.1 < fit.distance < 1.0
     heat = 1.0
-    soft = [soft_value_iteration(mdp.replace(reward=r), heat).policy for r in (mdp.reward, other)]
+    soft = [soft_policy_iteration(mdp.replace(reward=r), heat).policy for r in (mdp.reward, other)]
     assert float((soft[0] - soft[1]).abs().max()) > 1e-3
 
 
 def test_scale_is_seen_by_a_soft_policy_at_a_known_temperature_only():
     mdp = random_mdp(3, states=4, actions=3)
     double = mdp.replace(reward=2 * mdp.reward)
-    soft = soft_value_iteration(mdp, 1.0).policy
-    assert float((soft_value_iteration(double, 1.0).policy - soft).abs().max()) > 0.01
-    torch.testing.assert_close(soft_value_iteration(double, 2.0).policy, soft)
+    soft = soft_policy_iteration(mdp, 1.0).policy
+    assert float((soft_policy_iteration(double, 1.0).policy - soft).abs().max()) > 0.01
+    torch.testing.assert_close(soft_policy_iteration(double, 2.0).policy, soft)
     assert torch.equal(value_iteration(double).policy, value_iteration(mdp).policy)
     finite = [soft_backward(m, 1.0, 3).policy for m in (mdp, double)]
     assert float((finite[0] - finite[1]).abs().max()) > 0.01

@@ -25,7 +25,7 @@ def best_by_enumeration(mdp, reward, policy):
                for other in itertools.product(range(mdp.n_actions), repeat=mdp.n_states))
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 def test_a_policy_is_optimal_iff_no_margin_is_negative(seed):
     mdp = random_mdp(seed, states=3, actions=2, branches=2)
     verdicts = []

@@ -37,7 +37,7 @@ def explains(mdp: TabularMDP, policy: Float[Tensor, "states actions"],
 
 
 def by_trying_every_policy(mdp, policy, rewards):
-    """Compare the policy's values with those of every deterministic policy, by adding up steps."""
+    """Compare the policy's values with those of every deterministic policy, by linear solves."""
     dense, gamma = mdp.transition_matrix.numpy(), mdp.discount
     states, actions = mdp.reward.shape
     live = [s for s in range(states) if not mdp.terminal[s]]
@@ -45,14 +45,9 @@ def by_trying_every_policy(mdp, policy, rewards):
               for choice in itertools.product(range(actions), repeat=len(live))]
     tables = np.stack([policy.numpy()[live], *rivals])  # [policies, live, actions]
     step = np.einsum("nsa,sat->nst", tables, dense[live][:, :, live])
-    verdicts = []
-    for reward in rewards.numpy():
-        income = np.einsum("nsa,sa->ns", tables, reward[live])
-        values = np.zeros_like(income)
-        for _ in range(90):  # 0.7^90 < 1e-13
-            values = income + gamma * np.einsum("nst,nt->ns", step, values)
-        verdicts.append(bool((values <= values[0] + 1e-7).all()))
-    return torch.tensor(verdicts)
+    income = np.einsum("nsa,rsa->nsr", tables, rewards.numpy()[:, live])
+    values = np.linalg.solve(np.eye(len(live)) - gamma * step, income)  # [policies, live, rewards]
+    return torch.from_numpy((values <= values[:1] + 1e-7).all((0, 1)))
 
 
 def draw_cases(generator: torch.Generator) -> list[Case]:
@@ -98,7 +93,7 @@ def nothing_explains_everything(answer, case: Case) -> str | None:
 def scale_changes_nothing(answer, case: Case) -> str | None:
     """Ten times a reward explains what the reward explains."""
     mdp, policy, rewards = case.args
-    once, tenfold = (as_tensor(answer(mdp, policy, factor * rewards)) for factor in (1, 10))
+    once, tenfold = (as_tensor(answer(mdp, policy, factor * rewards[-4:])) for factor in (1, 10))
     if torch.equal(once > 0, tenfold > 0):
         return None
     return "ten times a reward gives another verdict than the reward itself"

@@ -20,7 +20,7 @@ from tutorlib.exercises.reward_ambiguity.worlds import (
 )
 from tutorlib.grading import Case, Exercise, Mutant, Property, Variant
 from tutorlib.grading.compare import as_tensor
-from tutorlib.mdp import TabularMDP, expected_next_values, soft_value_iteration
+from tutorlib.mdp import TabularMDP, expected_next_values, soft_policy_iteration
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def same_family(got, want: Evidence) -> str | None:
     if bool((found[:, ~alive] != 0).any()):
         return "a terminal state pays something; the episode is over there, so it must pay 0"
     for n, reward in enumerate(found):
-        plan = soft_value_iteration(mdp.replace(reward=reward), want.temperature, tolerance=1e-11)
+        plan = soft_policy_iteration(mdp.replace(reward=reward), want.temperature, tolerance=1e-11)
         apart = (plan.policy - want.policy).abs().masked_fill(~alive[:, None], 0.0)
         if not float(apart.max()) <= slack:
             s, a = (int(i) for i in (apart == apart.max()).nonzero()[0])
@@ -115,11 +115,11 @@ def draw_cases(generator: torch.Generator) -> list[Case]:
 def explains_itself(answer, case: Case) -> str | None:
     """Given the soft policy and values of a reward, the family holds a reward with that policy."""
     mdp, _, values, temperature = case.args
-    plan = soft_value_iteration(mdp, temperature, tolerance=1e-12)
+    plan = soft_policy_iteration(mdp, temperature, tolerance=1e-12)
     rows = torch.stack([plan.values, *values[:1]])
     found = as_tensor(answer(mdp, plan.policy, rows, temperature)).double()[0]
     paid = mdp.replace(reward=found.masked_fill(mdp.terminal[:, None], 0.0))
-    apart = soft_value_iteration(paid, temperature).policy - plan.policy
+    apart = soft_policy_iteration(paid, temperature).policy - plan.policy
     worst = float(apart[~mdp.terminal].abs().max())
     return None if worst < 1e-3 else (
         f"from the soft-optimal policy and values of a reward your reward has another policy: "
@@ -222,11 +222,11 @@ def show_family(answer):
     from tutorlib.viz import Panel, gridworld_panels
 
     grid = yard()
-    mdp, plan = grid.mdp, soft_value_iteration(grid.mdp, 1.0)
+    mdp, plan = grid.mdp, soft_policy_iteration(grid.mdp, 1.0)
     generator = torch.Generator().manual_seed(1)
     values = (4 * normal(generator, 2, mdp.n_states)).masked_fill(mdp.terminal, 0.0)
     found = as_tensor(answer(mdp, plan.policy, values, 1.0)).double()
-    again = [soft_value_iteration(mdp.replace(reward=r), 1.0) for r in found]
+    again = [soft_policy_iteration(mdp.replace(reward=r), 1.0) for r in found]
     apart = max(float((p.policy - plan.policy)[~mdp.terminal].abs().max()) for p in again)
     return gridworld_panels(
         [Panel(grid, p.values, p.policy, f"member {i + 1}") for i, p in enumerate(again)],

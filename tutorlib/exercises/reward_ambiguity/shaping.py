@@ -20,7 +20,7 @@ from tutorlib.exercises.reward_ambiguity.worlds import (
 )
 from tutorlib.grading import Case, Exercise, Mutant, Property, Variant
 from tutorlib.grading.compare import as_tensor
-from tutorlib.mdp import TabularMDP, expected_next_values, soft_value_iteration, value_iteration
+from tutorlib.mdp import TabularMDP, expected_next_values, soft_policy_iteration, value_iteration
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def the_policy_stays(answer, case: Case) -> str | None:
     if found.ndim == 3:
         found = torch.where(mdp.transition_matrix > 0, mdp.transition_matrix * found, 0.0).sum(-1)
     shaped = mdp.replace(reward=found.masked_fill(mdp.terminal[:, None], 0.0))
-    before, after = (soft_value_iteration(m, 0.5).policy for m in (mdp, shaped))
+    before, after = (soft_policy_iteration(m, 0.5).policy for m in (mdp, shaped))
     apart = float((before - after)[~mdp.terminal].abs().max())
     return None if apart < 1e-4 else (f"planned softly at λ = 0.5, the shaped reward's policy "
                                       f"differs by up to {apart:.3f} from the reward's")
