@@ -27,8 +27,8 @@ from tutorlib.irl.reward_ensembles import (
 )
 from tutorlib.irl.segments import cut_segments
 
-ARM_PPO = PPOConfig(n_envs=32, n_steps=61, epochs=8, minibatch_size=512, discount=0.95,
-                    hidden=(32, 32), anneal=False)  # 61: an episode, and the step that resets
+ARM_PPO = PPOConfig(n_envs=32, n_steps=61, epochs=6, minibatch_size=976, learning_rate=4e-3,
+                    discount=0.95, hidden=(32, 32), anneal=False)  # 61: an episode and its reset
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class PreferenceLoopConfig:
     hidden: tuple[int, ...] = (32, 32)  # widths of their hidden layers
     paid: str = "departure"  # what a reward looks at: see tutorlib.irl.rewards
     ppo: PPOConfig = ARM_PPO
-    fit: RewardFitConfig = field(default_factory=lambda: RewardFitConfig(steps=100))
+    fit: RewardFitConfig = field(default_factory=lambda: RewardFitConfig(steps=80, batch_pairs=32))
 
     def __post_init__(self) -> None:
         """Refuse a loop that would ask nothing."""

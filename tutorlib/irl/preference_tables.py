@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from tutorlib.errors import InvalidArgumentError, NotConvergedError
@@ -23,12 +23,14 @@ from tutorlib.irl.preferences import check_labels, label_loss
 
 def fit_preference_table(
     left: Float[Tensor, "pairs cells"], right: Float[Tensor, "pairs cells"],
-    labels: Float[Tensor, " pairs"], l2: float = 1e-3, error_rate: float = 0.0,
+    labels: Float[Tensor, "*_"], l2: float = 1e-3, error_rate: float = 0.0,
+    weights: Shaped[Tensor, " pairs"] | None = None,
 ) -> Float[Tensor, " cells"]:
     """Return the reward table of highest likelihood, less l2 / 2 |table|^2 for the whole data.
 
-    ``left`` and ``right`` are visit counts (``visit_counts``), in temperature units: the table is
-    r / temperature. Without noise the likelihood has no maximum, and l2 alone fixes the scale.
+    ``left`` and ``right`` are visit counts (``visit_counts``); the table is r / temperature, in
+    nats. Without noise the likelihood has no maximum, and l2 alone fixes the scale. ``weights``
+    say how often each pair counts (a bootstrap's draws, say).
     Raises InvalidArgumentError for no pairs, bad labels, ties alone, or l2 <= 0.
 
     >>> left, right = torch.eye(2, dtype=torch.float64)
@@ -46,11 +48,36 @@ def fit_preference_table(
             f"all {len(labels)} labels are ties: every table of equal returns fits alike; ask "
             "about segments that differ, or lower the judge's tie margin")
 
+    weights = torch.ones(len(labels)) if weights is None else weights
+    weights, labels = weights.to(difference), labels.to(difference)
+
     def loss(table: Tensor) -> Tensor:
-        return (label_loss(difference @ table, labels, error_rate).sum()
+        return ((weights * label_loss(difference @ table, labels, error_rate)).sum()
                 + l2 / 2 * (table**2).sum())
 
-    return minimise(loss, difference.new_zeros(difference.shape[1]))
+    start = difference.new_zeros(difference.shape[1])
+    if error_rate:  # no longer convex
+        return minimise(loss, start)
+    return _newton(difference, labels, weights, l2, loss, start)
+
+
+def _newton(difference: Tensor, labels: Tensor, weights: Tensor, l2: float,
+            loss: Callable[[Tensor], Tensor], table: Tensor) -> Tensor:
+    """Return the minimum of a weighted logistic regression, by Newton steps that are halved."""
+    ridge, value = l2 * torch.eye(len(table), dtype=table.dtype), loss(table)
+    for _ in range(100):
+        p = torch.sigmoid(difference @ table)
+        slope = difference.T @ (weights * (p - labels)) + l2 * table
+        if float(slope.abs().max()) <= 1e-9 * max(1.0, float(weights.sum())):
+            return table
+        bend = (difference.T * (weights * p * (1 - p))) @ difference + ridge
+        step, size = torch.linalg.solve(bend, slope), 1.0
+        while float(loss(table - size * step)) > float(value) and size > 1e-6:
+            size /= 2
+        table = table - size * step
+        value = loss(table)
+    raise NotConvergedError(f"the fit stopped at a slope of {float(slope.abs().max()):.2g} after "
+                            "100 Newton steps; raise l2, or scale counts to about 1")
 
 
 def _differences(left: Tensor, right: Tensor, labels: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from tutorlib.errors import InvalidArgumentError
@@ -32,13 +32,13 @@ def segment_returns(rewards: Float[Tensor, "*batch length"], discount: float = 1
 
 
 def preference_probability(
-    left: Float[Tensor, "*batch length"], right: Float[Tensor, "*batch length"],
+    left: Float[Tensor, "*batch length"], right: Float[Tensor, "*_"],
     discount: float = 1.0, temperature: float = 1.0, error_rate: float = 0.0,
 ) -> Float[Tensor, "*batch"]:
     """Return P(left preferred) = (1 - e) sigmoid((R_left - R_right) / temperature) + e / 2.
 
-    ``left`` and ``right`` are rewards per step. With probability ``error_rate`` (e) the judge
-    answers at random (Christiano et al. 2017, section 2.2.3: 0.1).
+    ``left`` and ``right`` are rewards per step, of one shape. With probability ``error_rate`` (e)
+    the judge answers at random (Christiano et al. 2017, section 2.2.3: 0.1).
     Raises InvalidArgumentError for rewards that cannot be compared: see ``check_pairs``.
 
     >>> preference_probability(torch.tensor([[2.0, 0.0]]), torch.tensor([[1.0, 1.0]])).item()
@@ -59,8 +59,8 @@ def preference_logits(left: Tensor, right: Tensor, discount: float = 1.0,
 
 
 def preference_loss(
-    left: Float[Tensor, "*batch length"], right: Float[Tensor, "*batch length"],
-    labels: Float[Tensor, "*batch"], discount: float = 1.0, temperature: float = 1.0,
+    left: Float[Tensor, "*batch length"], right: Float[Tensor, "*_"],
+    labels: Shaped[Tensor, "*_"], discount: float = 1.0, temperature: float = 1.0,
     error_rate: float = 0.0,
 ) -> Float[Tensor, "*batch"]:
     """Return the cross-entropy -mu log P(left) - (1 - mu) log P(right) of each pair, in nats.
@@ -166,7 +166,7 @@ class Labeller:
         clear = torch.sigmoid(gaps / self.temperature) if self.temperature else sure
         return (1 - self.error_rate) * clear + self.error_rate / 2
 
-    def label(self, left: Float[Tensor, "pairs length"], right: Float[Tensor, "pairs length"],
+    def label(self, left: Float[Tensor, "pairs length"], right: Float[Tensor, "*_"],
               generator: torch.Generator) -> Float[Tensor, " pairs"]:
         """Return one answer per pair from the true rewards: 1 left, 0 right, 0.5 a tie.
 

@@ -119,7 +119,7 @@ def segment_features(segments: Segments, paid: str, n_actions: int | None = None
 
 
 def fit_ensemble(ensemble: RewardEnsemble, left: Float[Tensor, "pairs length inputs"],
-                 right: Float[Tensor, "pairs length inputs"], labels: Float[Tensor, " pairs"],
+                 right: Float[Tensor, "*_"], labels: Float[Tensor, "*_"],
                  config: RewardFitConfig = RewardFitConfig(), seed: int = 0) -> list[float]:
     """Fit all members to comparisons of feature segments; return the loss of each step.
 

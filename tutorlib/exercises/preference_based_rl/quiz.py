@@ -44,11 +44,11 @@ QUIZ = (
         "T-REX's reward ranks all demonstrations right. Why can the policy trained on it still be "
         "bad?",
         ("Ranking implies the right policy, so it cannot.",
-         "It may use a sign of quality, such as the time, that the policy cannot or should not "
-         "change.",
+         "It may rest on a sign of quality, such as the time or the speed, that does not make "
+         "quality.",
          "Because ranks are not numbers."),
         1,
-        ("The clock ranked every pair in the broken run above.",
+        ("A reward that knows the clock ranks all pairs whose better window begins later.",
          "What explains the past need not be what causes it; ask what the reward looks at.",
          "The likelihood turns ranks into numbers well enough.")),
     Question(

@@ -1,4 +1,4 @@
-"""What unit 08's lesson, figures and tests share: a garden with a hidden taste, random numbers."""
+"""What unit 08's lesson, figures and tests share: two gardens with a hidden taste, numbers."""
 
 from __future__ import annotations
 
@@ -8,13 +8,28 @@ from torch import Tensor
 from tutorlib.mdp import GridWorld
 
 GARDEN = """
-S....
+.....
 .#...
 ...#.
 .....
 """
-TASTE = {(0, 3): 1.0, (0, 4): 2.0, (1, 4): 1.0, (1, 2): -1.0, (2, 2): -2.0, (3, 2): -1.0,
+TASTE = {(0, 3): 0.5, (0, 4): 2.0, (1, 4): 0.5, (1, 2): -1.0, (2, 2): -2.0, (3, 2): -1.0,
          (3, 0): 1.0, (2, 0): 0.5, (3, 4): -0.5}  # arriving there; every other cell pays 0
+
+
+RAINY = """
+.....
+.#...
+...#.
+....G
+"""
+TREES, PUDDLES = ((0, 0), (0, 1), (1, 0)), ((1, 2), (2, 2), (3, 2))
+
+
+def rainy_garden() -> GridWorld:
+    """Return the garden in the rain: a gate G, and each step costs, least under the trees."""
+    grid = GridWorld(RAINY, step_reward=-1.0, rewards={"G": 0.0}, discount=0.95)
+    return grid.with_rewards({**dict.fromkeys(TREES, -0.7), **dict.fromkeys(PUDDLES, -2.0)})
 
 
 def garden() -> GridWorld:
