@@ -447,6 +447,61 @@ demonstrator's data cover the states in question. Unit 05's rank test says when 
 
 # %% [markdown] tags=["slide"]
 r"""
+## Does it scale? Samples and networks
+
+CartPole has no table. So the judge becomes a network: it sees samples of both sides, its logit estimates $h$, and PPO (unit 02) climbs
+`policy_reward(logit)`. The demonstrator is a PPO policy; the imitators see 10 of its episodes and no reward.
+
+The guard stays on. An episode that falls enters an absorbing state, marked in the observation, so that every episode has the same length in the
+judge's eyes. The penalty on the judge's slope keeps its logit from saturating.
+"""
+
+# %%
+from tqdm import tqdm
+
+from tutorlib.control import (
+    ControlTask,
+    IgnoresFlag,
+    PPOConfig,
+    evaluate,
+    record_demonstrations,
+    train_ppo,
+)
+from tutorlib.irl import AdversarialConfig, train_adversarial
+
+cartpole = ControlTask("CartPole-v1", 500, 8)  # fixed horizon: 500 steps, falls are absorbed
+expert_net = train_ppo("CartPole-v1", PPOConfig(total_steps=40_960), seed=0).policy
+demos = record_demonstrations(cartpole, IgnoresFlag(expert_net), 10, seed=1, greedy=False)
+print(f"demonstrator: mean return {demos.returns().mean():.0f} over {len(demos.returns())} episodes")
+
+
+# %%
+def imitate(task, shown, method, every=13):
+    """Imitate with one method and one seed; return the policy, and its true return on the way."""
+    ppo = PPOConfig(total_steps=40_000, epochs=5, reward_scale=1.0 if method == "gail" else 0.1)
+    returns, count = [], iter(range(1, 1_000))
+
+    def watch(entry, policy):
+        if next(count) % every == 0:
+            returns.append(float(evaluate(task, policy, 10, seed=5, greedy=False).mean()))
+
+    return train_adversarial(task, shown, AdversarialConfig(method=method, ppo=ppo), 0,
+                             callback=watch).policy, returns
+
+
+# %%
+from tutorlib.viz import learning_curves
+
+curves = {m: imitate(cartpole, demos, m)[1] for m in tqdm(("airl", "gail", "forward_kl"))}
+learning_curves({LABELS[m]: [curve] for m, curve in curves.items()},
+                [13 * 512 * (i + 1) for i in range(len(curves["airl"]))],
+                xlabel="environment steps", ylabel="true return (mean of 10 episodes)",
+                target=float(demos.returns().mean()), target_label="demonstrator",
+                title="Without ever seeing the reward: after 40,000 steps " + ", ".join(
+                    f"{LABELS[m].split(':')[0]} earns {curve[-1]:.0f}" for m, curve in curves.items()))
+
+# %% [markdown] tags=["slide"]
+r"""
 ## Break it: take the guard away
 
 Back to the pole. One argument changes: `pay_absorbing=False`. Now an episode simply ends with the fall, and no reward is paid after,
@@ -472,6 +527,17 @@ bars({"of the one who does nothing": [own["idler"], *(alive["idler", m] for m in
      title=f"Without the guard GAIL \"learns\" {alive['idler', 'gail']:.0f} steps from a demonstrator "
            f"who falls after {own['idler']:.0f}, and log D unlearns the balancer's "
            f"{own['balancer']:.0f} to {alive['balancer', 'gail_log_d']:.0f}")
+
+# %%
+from tutorlib.irl.survival import PushesOneWay
+
+plain = ControlTask("CartPole-v1")  # no guard: an episode ends with the fall
+one_way = record_demonstrations(plain, PushesOneWay(), 20, seed=3, greedy=False)
+taught, way = imitate(plain, one_way, "gail")
+stands = float(evaluate(plain, taught, 30, seed=9, greedy=False).mean())
+print(f"on CartPole: a demonstrator who only pushes left falls after {one_way.returns().mean():.1f} steps;\n"
+      f"GAIL's imitator of it stands for {stands:.0f} (one run; on the way: "
+      f"{', '.join(f'{x:.0f}' for x in way)})")
 
 # %% [markdown] exercise="adversarial_irl.survival_bias"
 r"""
