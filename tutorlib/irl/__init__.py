@@ -105,7 +105,6 @@ from tutorlib.irl.segments import (
 from tutorlib.irl.shaped import (
     AirlResult,
     RewardParts,
-    ShapedReward,
     airl_matrix,
     play_airl,
     take_apart,
@@ -127,7 +126,7 @@ __all__ = [
     "FitSettings", "GameResult", "GameSettings", "Identification", "ImitationReward",
     "LPReward", "Labeller", "LinearReward", "LogitNet", "MaxEntSolution", "NeuralReward",
     "Paths", "PreferenceLoopConfig", "PreferenceLoopResult", "Recovery", "RewardEnsemble",
-    "RewardFitConfig", "RewardParts", "Segments", "ShapedNet", "ShapedReward", "ShapingFit",
+    "RewardFitConfig", "RewardParts", "Segments", "ShapedNet", "ShapingFit",
     "SurvivalRun", "TabularReward", "Transfer", "airl_matrix", "apprentice", "backward_pass",
     "causal_likelihood", "causal_loss", "causal_loss_by_recursion", "check_demonstrations",
     "choose_queries", "cpl_loss", "cut_segments", "cut_windows", "demonstrations_from_lists",
