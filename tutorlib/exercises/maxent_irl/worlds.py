@@ -12,14 +12,14 @@ from tutorlib.mdp import GridWorld
 
 # Roses (r) please, grass (.) and wet grass (w) do not matter, wet roses (W) hurt.
 TERRAIN = """
-..W.r
-.w.r.
-r.W..
-.r.ww
-..w.r
+...rr
+.Wwwr
+.wwW.
+..WW.
+.....
 """
 PAYS = {".": 0.0, "w": 0.0, "r": 1.0, "W": -1.0}
-HORIZON, SLIP, TEMPERATURE = 12, 0.1, 0.5
+HORIZON, SLIP, TEMPERATURE = 12, 0.1, 0.3
 MAP = ".....\n.....\n.....\n.....\nS...."
 
 
