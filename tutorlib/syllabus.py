@@ -54,7 +54,7 @@ UNITS = (
     Unit("05", "reward_ambiguity", "Reward ambiguity", "II",
          "Say which rewards a behaviour can and cannot reveal", 110, ("03",)),
     Unit("06", "maxent_irl", "Maximum-entropy IRL", "II",
-         "Recover a reward from demonstrations by maximum likelihood", 0, ("03", "05")),
+         "Recover a reward from demonstrations by maximum likelihood", 110, ("03", "05")),
     Unit("07", "adversarial_irl", "Adversarial IRL", "II",
          "Match a demonstrator by a game between policy and discriminator", 100, ("02", "06")),
     Unit("08", "preference_based_rl", "Preference-based RL", "II",

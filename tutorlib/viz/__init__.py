@@ -22,6 +22,7 @@ _EXPORTS = {  # name: module; no module has the name of a function, or it would 
     "mdp_graph": "graph",
     "roadmap": "coursemap",
     "GridPainter": "painter",
+    "DemonstrationPad": "demonstrate",
     "TwoRewards": "tworewards",
     "WalkComparer": "comparer",
     "Slider": "explore",
