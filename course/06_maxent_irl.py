@@ -419,10 +419,10 @@ r"""
 Now you are the demonstrator. Drag a path through the grid (or use the arrow keys); after each step the reward is fitted anew, one number per cell, by the
 likelihood of your moves.
 
-1. Draw a straight path. Where is the reward highest? Why there, and not on the way?
-2. Begin a second walk elsewhere that ends in the same cell. What happens to the cells beside it?
-3. Make a detour round a cell for no reason. What does the model think of that cell?
-4. End a walk somewhere else. Which of the two ends wins?
+1. Where is the reward highest, and why there and not on the way?
+2. Remove the walk. Draw four steps along the lower border, up to one cell before the corner. Where does the reward appear now, and why not where you stopped?
+3. Go on to the corner, but make a detour round a cell. What does the model think of that cell?
+4. Begin a second walk that ends elsewhere. What becomes of the first end?
 """
 
 # %%

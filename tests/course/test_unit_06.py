@@ -310,13 +310,17 @@ def test_what_the_pad_is_asked_to_show():
                               (1, 4)]]
     alone = fit([first])
     assert int(alone.reward.argmax()) == first[-1]  # 1: highest where the walk ends
-    second = [at(*c) for c in [(5, 5), (4, 5), (3, 5), (2, 5), (1, 5), (1, 4)]]
-    both = fit([first, second])
-    assert int(both.reward.argmax()) == first[-1]  # 2: two walks into one cell
+    stopped = fit([[at(5, c) for c in range(5)]])
+    assert int(stopped.reward.argmax()) == at(5, 5)  # 2: the corner, where it is easy to stay
     straight = fit([[at(5, c) for c in range(6)]])
     detour = fit([[at(*c) for c in [(5, 0), (5, 1), (4, 1), (4, 2), (4, 3), (5, 3), (5, 4),
                                     (5, 5)]]])
     assert float(detour.reward[at(5, 2)]) < float(straight.reward[at(5, 2)])  # 3: shunned
+    second = [at(*c) for c in [(5, 0), (5, 1), (5, 2), (5, 3), (5, 4), (5, 5)]]
+    both = fit([first, second])
+    best = both.reward.topk(2).indices.tolist()
+    assert sorted(best) == sorted([first[-1], second[-1]])  # 4: two ends, two peaks
+    assert float(both.reward[first[-1]]) < float(alone.reward[first[-1]])
 
 
 def test_quiz_answers_that_are_numbers():

@@ -11,6 +11,7 @@ import pytest
 
 from tutorlib.mdp import GridWorld
 from tutorlib.viz import (
+    DemonstrationPad,
     GridPainter,
     PredictionWidget,
     QuizWidget,
@@ -288,3 +289,49 @@ def test_a_second_reward_by_radio_button_and_back(mount, pair):
     page.get_by_test_id("two-reset").click()
     wait_until(page, lambda: pair.answer == start)
     assert page.get_by_role("radio", name="a potential").is_checked()
+def pad():
+    from tutorlib.irl import walk_fitter
+
+    grid = GridWorld("....\n.#..\nS...", slip=0.1)
+    return DemonstrationPad(grid, walk_fitter(grid)), grid.state_of
+
+
+def test_a_demonstration_by_keyboard(mount, pad):
+    widget, at = pad
+    page = mount(widget)
+    page.keyboard.press("Tab")  # the end of the walk is the map's one tab stop
+    assert page.locator(":focus").get_attribute("data-testid") == "pad-cell-2-0"
+    for key in ("ArrowRight", "ArrowRight", "ArrowLeft", "Backspace", "ArrowDown"):
+        page.keyboard.press(key)
+    wait_until(page, lambda: widget.walks == [[at(2, 0), at(2, 1), at(2, 2)]])
+    assert page.locator(":focus").get_attribute("data-testid") == "pad-cell-2-2"
+    for key in ("n", "Shift+ArrowUp", "ArrowUp"):
+        page.keyboard.press(key)
+    wait_until(page, lambda: widget.walks[1:] == [[at(1, 0), at(0, 0)]])
+    wait_until(page, lambda: page.get_by_test_id("pad-status").inner_text() == widget.status())
+    learned = page.locator(":focus").get_attribute("aria-label")
+    assert learned.startswith("row 0, column 0, learned reward ") and "on 1 of 2 walks" in learned
+    page.keyboard.press("Delete")
+    wait_until(page, lambda: len(widget.walks) == 1)
+
+
+def test_a_demonstration_by_dragging(mount, pad):
+    widget, at = pad
+    page = mount(widget)
+    boxes = {cell: page.get_by_test_id(f"pad-cell-{cell[0]}-{cell[1]}").bounding_box()
+             for cell in ((0, 0), (0, 3), (2, 3))}
+    for act, cell in (("move", (0, 0)), ("down", None), ("move", (0, 3)), ("move", (2, 3)),
+                      ("up", None)):
+        if act == "move":
+            page.mouse.move(boxes[cell]["x"] + 20, boxes[cell]["y"] + 20, steps=7)
+        else:
+            getattr(page.mouse, act)()
+    drawn = [at(0, 0), at(0, 1), at(0, 2), at(0, 3), at(1, 3), at(2, 3)]
+    wait_until(page, lambda: widget.walks == [drawn])  # an empty walk has moved to the press
+    wait_until(page, lambda: "5 steps" in page.get_by_test_id("pad-status").inner_text())
+    visits = page.get_by_test_id("visits-painter-grid").get_attribute("aria-label")
+    assert "They differ most at row" in visits
+    page.get_by_role("button", name="Step back").click()
+    wait_until(page, lambda: widget.walks == [drawn[:-1]])
+    page.get_by_role("button", name="Reset").click()
+    wait_until(page, lambda: widget.walks == [[at(2, 0)]])
