@@ -420,7 +420,7 @@ Now you are the demonstrator. Drag a path through the grid (or use the arrow key
 likelihood of your moves.
 
 1. Where is the reward highest, and why there and not on the way?
-2. Remove the walk. Draw four steps along the lower border, up to one cell before the corner. Where does the reward appear now, and why not where you stopped?
+2. Remove the walk. Draw three steps along the lower border and stop. Did you want to be there, or were you only watched until there? What does the model say?
 3. Go on to the corner, but make a detour round a cell. What does the model think of that cell?
 4. Begin a second walk that ends elsewhere. What becomes of the first end?
 """

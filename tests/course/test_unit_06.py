@@ -310,8 +310,8 @@ def test_what_the_pad_is_asked_to_show():
                               (1, 4)]]
     alone = fit([first])
     assert int(alone.reward.argmax()) == first[-1]  # 1: highest where the walk ends
-    stopped = fit([[at(5, c) for c in range(5)]])
-    assert int(stopped.reward.argmax()) == at(5, 5)  # 2: the corner, where it is easy to stay
+    stopped = fit([[at(5, c) for c in range(4)]])
+    assert int(stopped.reward.argmax()) == at(5, 3)  # 2: it takes the last cell for the aim
     straight = fit([[at(5, c) for c in range(6)]])
     detour = fit([[at(*c) for c in [(5, 0), (5, 1), (4, 1), (4, 2), (4, 3), (5, 3), (5, 4),
                                     (5, 5)]]])
