@@ -318,8 +318,7 @@ def test_what_the_pad_is_asked_to_show():
     assert float(detour.reward[at(5, 2)]) < float(straight.reward[at(5, 2)])  # 3: shunned
     second = [at(*c) for c in [(5, 0), (5, 1), (5, 2), (5, 3), (5, 4), (5, 5)]]
     both = fit([first, second])
-    best = both.reward.topk(2).indices.tolist()
-    assert sorted(best) == sorted([first[-1], second[-1]])  # 4: two ends, two peaks
+    assert float(both.reward[second[-1]]) > 1 > float(alone.reward[second[-1]])  # 4: two ends
     assert float(both.reward[first[-1]]) < float(alone.reward[first[-1]])
 
 

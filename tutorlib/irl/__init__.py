@@ -175,8 +175,8 @@ __all__ = [
     "ShapingFit",
     "TabularReward",
     "Transfer",
-    "airl_matrix",
     "WalkFit",
+    "airl_matrix",
     "apprentice",
     "backward_pass",
     "causal_likelihood",
@@ -254,6 +254,6 @@ __all__ = [
     "trajectory_distribution",
     "trex_pairs",
     "visit_counts",
-    "window_starts",
     "walk_fitter",
+    "window_starts",
 ]
