@@ -18,6 +18,7 @@ from tutorlib.viz import (
     PredictionWidget,
     QuizWidget,
     Slider,
+    WalkComparer,
     explorer,
     lines,
 )
@@ -349,3 +350,61 @@ def test_plain_figures_do_not_load_the_widget_machinery():
     code = ("import sys; from tutorlib.viz import lines, roadmap; "
             "assert not {'anywidget', 'torch', 'matplotlib.pyplot'} & set(sys.modules)")
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# The judge of walks
+
+
+def comparer(**settings):
+    grid = GridWorld("S..")
+    pairs = [([0, 1], [0, 0]), ([1, 2], [1, 0]), ([2, 2], [1, 1])]
+
+    def fit(judged, labels):
+        return [sum(labels), -len(judged), 0.5]
+
+    return WalkComparer(grid, pairs, fit, **settings)
+
+
+def test_judgements_are_fitted_kept_and_replayed(tmp_path):
+    widget = comparer()
+    assert widget.values == [0, 0, 0] and widget.shown == 0
+    widget.judge(0, "left")
+    assert widget.values == [1, -1, 0.5] and widget.shown == 1
+    assert "(0, 0) best and (0, 1) least" in widget.answer["status"]
+    widget.judge(1, "same")
+    assert widget.values == [1.5, -2, 0.5]
+    widget.judge(0, None)
+    assert widget.values == [0, 0, 0], "a tie alone prefers nothing"
+    widget.judge(0, "right")
+    again = comparer()
+    again.load(widget.save(tmp_path / "taste.json"))
+    assert again.choices == widget.choices == ["right", "same", None]
+    assert again.values == widget.values == comparer(choices=["right", "same"]).values
+
+
+def test_a_judgement_that_is_none_is_refused():
+    widget = comparer(choices=["left"])
+    for wrong in (["up", None, None], ["left"], [1, None, None]):
+        widget.choices = wrong
+        assert widget.choices == ["left", None, None] and "expected" in widget.message
+    widget.judge(1, "right")
+    assert widget.message == "" and widget.values == [1, -2, 0.5]
+
+
+@pytest.mark.parametrize(("pairs", "settings", "message"), [
+    ([], {}, "at least one"),
+    ([([0, 1], [0])], {}, "all of one length"),
+    ([([0, 1],)], {}, "pair of two walks"),
+    ([([0, 3], [0, 0])], {}, "states from 0 to 2"),
+    ([([0, 1], [0, 0])], {"choices": ["up"]}, "expected"),
+    ([([0, 1], [0, 0])], {"choices": ["left", "left"]}, "expected"),
+])
+def test_walks_that_cannot_be_compared_are_refused(pairs, settings, message):
+    with pytest.raises(InvalidArgumentError, match=message):
+        WalkComparer(GridWorld("S.."), pairs, lambda judged, labels: [0, 0, 0], **settings)
+
+
+def test_the_static_judge_shows_the_pair_and_the_map():
+    flat, told = (bundle_of(w)["text/html"] for w in (comparer(), comparer(choices=["left"])))
+    assert flat.count("<img") == 1 and told.count("<img") == 2
+    assert 'alt=""' not in told and "A path of 1 step runs" in flat

@@ -17,6 +17,7 @@ from tutorlib.viz import (
     QuizWidget,
     Slider,
     TwoRewards,
+    WalkComparer,
     explorer,
     lines,
 )
@@ -335,3 +336,23 @@ def test_a_demonstration_by_dragging(mount, pad):
     wait_until(page, lambda: widget.walks == [drawn[:-1]])
     page.get_by_role("button", name="Reset").click()
     wait_until(page, lambda: widget.walks == [[at(2, 0)]])
+
+
+def test_walks_are_judged_by_mouse_and_keyboard(mount):
+    grid = GridWorld("S..")
+    pairs = [([0, 1], [0, 0]), ([1, 2], [1, 0]), ([2, 2], [1, 1])]
+    judge = WalkComparer(grid, pairs, lambda judged, labels: [sum(labels), -len(judged), 0.5])
+    page = mount(judge)
+    assert page.get_by_role("img", name="Left walk, row and column: (0, 0), (0, 1)").count() == 1
+    page.get_by_test_id("judge-left").click()
+    wait_until(page, lambda: judge.choices == ["left", None, None])
+    wait_until(page, lambda: "Pair 2 of 3" in page.get_by_test_id("comparer-pair").inner_text())
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowDown")
+    wait_until(page, lambda: judge.choices == ["left", "right", "same"])
+    wait_until(page, lambda: page.get_by_test_id("comparer-status").inner_text()
+               == judge.answer["status"])
+    page.get_by_test_id("comparer-back").click()
+    wait_until(page, lambda: "you said right" in page.get_by_test_id("comparer-pair").inner_text())
+    page.get_by_test_id("comparer-forget").click()
+    wait_until(page, lambda: judge.choices == [None, None, None] and judge.values == [0, 0, 0])
