@@ -55,13 +55,13 @@ class WalkComparer(anywidget.AnyWidget):
     def __init__(self, grid: GridWorld, pairs: Sequence, fit: Callable, *,
                  choices: Sequence[str | None] = (), title: str = "Which walk is better?"):
         """Show the first pair without a choice; ``choices`` are replayed."""
-        self._grid, self._fit = grid, fit
         plain = [[[int(s) for s in walk] for walk in pair] for pair in pairs]
+        self._grid, self._fit, self._count = grid, fit, len(plain)
         _check_walks(plain, grid.mdp.n_states)
         self._good = [*choices, *[None] * (len(plain) - len(choices))]
         if not self._are_choices(self._good):
             raise InvalidArgumentError(f"choices are {list(choices)!r}; expected {_WANTED}, one "
-                                       f"for each of {len(plain)} pairs at most", )
+                                       f"for each of {len(plain)} pairs at most")
         view = View(Panel(grid))
         super().__init__(
             title=required_text(title, "title"), rows=grid.rows, cols=grid.cols, pairs=plain,
@@ -90,8 +90,7 @@ class WalkComparer(anywidget.AnyWidget):
 
     def _are_choices(self, choices: list) -> bool:
         """Whether there is one known answer, or none, for each pair."""
-        known = len(self.pairs) if self.pairs else len(choices)
-        return len(choices) == known and all(c is None or c in _LABELS for c in choices)
+        return len(choices) == self._count and all(c is None or c in _LABELS for c in choices)
 
     def _next(self) -> int:
         """Return the first pair without an answer, or the last one."""
