@@ -153,7 +153,6 @@ __all__ = [
     "RewardParts",
     "Segments",
     "ShapedNet",
-    "ShapedReward",
     "ShapingFit",
     "SurvivalRun",
     "TabularReward",
