@@ -3,6 +3,7 @@
 const SIDE = 46; // SVG units per cell
 const LOW = [229, 138, 43];
 const HIGH = [79, 159, 212];
+const SPOTS = [[0.27, 0.27], [0.73, 0.27], [0.73, 0.73], [0.27, 0.73], [0.5, 0.5]]; // of visits to a cell
 const KEYS = { ArrowLeft: "left", ArrowRight: "right", ArrowDown: "same" };
 
 function svgElement(tag, attributes, text) {
@@ -35,7 +36,7 @@ function board(model, label, fill) {
 
 const words = (model, walk) => walk.map((state) => `(${model.get("cells")[state].join(", ")})`).join(", ");
 
-// A walk: numbered stops; several visits of a cell share it, shifted a little each time.
+// A walk: numbered stops; each visit of a cell has its own spot in it.
 function drawWalk(model, walk, side) {
   const svg = board(model, `${side} walk, row and column: ${words(model, walk)}`, () => "#fff");
   const seen = new Map();
@@ -43,7 +44,8 @@ function drawWalk(model, walk, side) {
     const [row, column] = model.get("cells")[state];
     const visit = seen.get(state) ?? 0;
     seen.set(state, visit + 1);
-    return [(column + 0.36 + 0.14 * (visit % 3)) * SIDE, (row + 0.36 + 0.14 * (visit % 3)) * SIDE];
+    const [x, y] = SPOTS[visit % SPOTS.length];
+    return [(column + x) * SIDE, (row + y) * SIDE];
   });
   svg.append(svgElement("polyline", {
     points: points.map((p) => p.join(",")).join(" "), fill: "none", stroke: "#0b64a8", "stroke-width": 3,
