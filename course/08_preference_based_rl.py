@@ -313,7 +313,7 @@ from tutorlib.irl import (
 )
 
 
-def fit_to_ranking(obs, actions, ranks, seed, n_pairs=1000, window=30, rule=trex_labels):
+def fit_to_ranking(obs, actions, ranks, seed, n_pairs=1000, window=45, rule=trex_labels):
     """Return reward networks on the observation, fitted to windows of ranked episodes."""
     g = torch.Generator().manual_seed(seed)
     pairs = torch.stack([torch.randperm(len(obs), generator=g)[:2] for _ in range(n_pairs)])
@@ -377,7 +377,7 @@ r"""
 ## How can that be?
 
 Imitation copies *what was done*. A reward says *why one was better than another*, here: higher and calmer. That
-direction goes on beyond the last demonstration, and PPO follows it. This is **extrapolation**: nothing guarantees it. It rests
+direction goes on beyond the last demonstration, and PPO follows it. This is **extrapolation**: nothing guarantees it (try `window=30`). It rests
 on the network (cosine and sine of the angle as inputs) and on demonstrations that differ in the right way.
 
 The true reward was used three times: to make the beginners, to rank, and to measure afterwards. The learner saw
