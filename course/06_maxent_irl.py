@@ -20,7 +20,7 @@ A gardener drives a cart through her garden, twelve moves at a time, from S. In 
 watch many drives:
 
 - one asks what **arriving in each cell** is worth to her,
-- the other what **each move in each cell** is worth.
+- the other what **each push of the joystick in each cell** is worth.
 
 Both find rewards that reproduce her driving. Tomorrow a new cart comes, with its joystick mounted upside down: *up* drives down,
 *left* drives right. Each student's reward gets the best possible driver for the new cart. Whose reward serves her better?
@@ -62,7 +62,7 @@ $$p(\tau) \propto e^{\theta \cdot f_\tau / \lambda}, \qquad f_\tau = \sum_{t=1}^
 and the multipliers $\theta$ are the reward's weights. Fitting $\theta$ by **maximum likelihood** is the dual of the same
 problem: one principle read from two sides.
 
-(Background: the tutorial [§2.4] only says that rewards are not unique.)
+So far every move does what it says; chance comes next. (Background: the tutorial [§2.4] only says that rewards are not unique.)
 """
 
 # %% [markdown] tags=["slide"]
@@ -206,16 +206,16 @@ gridworld_panels([Panel(grid, d_star[1:].sum(0), pi_star[0], "expected, first mo
 r"""
 ## The gradient is a gap
 
-Along a drive $\log \pi_t(a_t|s_t) = (Q_t(s_t,a_t) - V_t(s_t))/\lambda$. Add up, and the sum telescopes, but for luck, which averages out.
-The mean negative log-likelihood is
+Along a drive $\log \pi_t(a_t|s_t) = (Q_t(s_t,a_t) - V_t(s_t))/\lambda$. Add up, and the sum telescopes but for luck, whose expectation is 0.
+With luck averaged out, the mean negative log-likelihood is
 
 $$\begin{aligned}
 L(\theta) &= \frac{1}{\lambda}\Big(\mathbb{E}_\mu[V_0(s_0)] - \theta \cdot \tilde f\Big), \qquad \tilde f = \frac{1}{n}\sum_{i} \sum_{t=1}^{T} \phi(s_t^i) \\
 \nabla_\theta L &= \frac{1}{\lambda}\Big(\mathbb{E}_{\pi_\theta}[f] - \tilde f\Big)
 \end{aligned}$$
 
-because $\partial V_t / \partial Q_t = \pi_t$, step by step: the derivative of a log-sum-exp *is* its softmax. $L$ is convex. At the
-minimum policy and demonstrator meet every feature equally often.
+because $\partial V_t / \partial Q_t = \pi_t$, step by step: the derivative of a log-sum-exp *is* its softmax. $L$ is convex. At a
+minimum, if there is one, policy and demonstrator meet every feature equally often.
 """
 
 # %% [markdown] exercise="maxent_irl.irl_gradient"
@@ -417,7 +417,7 @@ r"""
 ## Play: draw, and be read
 
 Now you are the demonstrator. Drag a path through the grid (or use the arrow keys); after each step the reward is fitted anew, one number per cell, by the
-likelihood of your moves.
+likelihood of your moves (no clock, but a discount of 0.9; $\lambda = 1$; a light penalty).
 
 1. Where is the reward highest, and why there and not on the way?
 2. Remove the walk. Draw three steps along the lower border and stop. Did you want to be there, or were you only watched until there? What does the model say?
@@ -468,8 +468,8 @@ except NotConvergedError as refusal:
 # %% [markdown]
 r"""
 **Diagnosis.** In the ten drives luck was what it was: here the cart slid left, there never. So their visits do not obey the dynamics, and *no
-policy has them*. A reward per move can pay for exactly this: "leave a cell more often than you enter it". Along that direction (unit 05's shaping) no choice changes, but $\theta \cdot \tilde f$
-grows for ever. $L$ equals the negative log-likelihood only if luck has averaged out.
+policy has them*. A reward per move can pay for exactly this: "leave a cell more often than you enter it" (unit 05's shaping). **No policy can earn that pay**, but $\theta \cdot \tilde f$
+grows by it for ever. $L$ equals the negative log-likelihood only if luck has averaged out.
 
 Two cures: a penalty $\tfrac{1}{2} c\, \lVert\theta\rVert^2$, or the **exact** likelihood of the moves, given where they were made.
 """
@@ -550,8 +550,8 @@ r"""
 With the old cart all three do well. The reward per move has put the *old cart's dynamics* into its numbers: "up is good here" was true because up drove up. What transfers is what is
 wanted, not how it was reached.
 
-That the gardener wants cells and not moves is an **assumption**, the same for every data size; and no data from one cart can test
-it. (Unit 05: two dynamics can.)
+That the gardener wants cells and not moves is an **assumption**. Drives of one cart can refute it, when no reward per cell explains them. They can never
+prove it: whatever a reward per cell explains, a reward per move explains as well. (Unit 05: two dynamics tell more.)
 """
 
 # %%

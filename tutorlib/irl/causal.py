@@ -12,9 +12,9 @@ E[sum_t gamma^t -log pi_t(a_t|s_t)], in nats, whenever rho_E obeys the dynamics 
 and Dey 2010; Ziebart's thesis, 2010, chapters 6 and 9).
 
 A sample's visits never obey the dynamics to the letter. Then no policy has them, and where the
-model can express potentials the loss has no minimum: it falls for ever along a shaping that
-changes no policy. Penalise the parameters, or use ``causal_likelihood``, which has no such
-direction.
+model can express potentials the loss may have no minimum: it falls for ever along a shaping whose
+pay the sample shows and no policy can earn. Penalise the parameters, or use
+``causal_likelihood``, which has no such direction.
 
 Departures from the thesis: a temperature; a discount, and with it the endless problem, where the
 policy is stationary; terminal states, in which V = 0, no reward is paid and no visit is counted.

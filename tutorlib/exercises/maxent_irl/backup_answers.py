@@ -75,6 +75,12 @@ def _one_step_back(*args):
     return values[:-1], policy
 
 
+def _policy_by_the_next_value(moves, paid, temperature, horizon):
+    values, _ = _right(moves, paid, temperature, horizon)
+    q = [_ahead(moves, paid, following) for following in values[1:]]
+    return values, ((torch.stack(q) - values[1:, :, None]) / temperature).exp()
+
+
 def _one_hot(q, _):
     return torch.nn.functional.one_hot(q.argmax(-1), q.shape[-1]).double()
 
@@ -130,6 +136,15 @@ MUTANTS = (
                lambda q, t: torch.logsumexp(q * t, -1) / t, lambda q, t: _act(q, 1 / t)),
            "The temperature multiplies Q where it should divide it: cold makes your policy "
            "random, and heat makes it greedy."),
+    Mutant("policy_at_temperature_1", _backward(_soft, lambda q, t: _act(q, 1.0)),
+           "The values use the temperature, the policy does not. The shares are those of "
+           "exp(Q/λ): divide Q by the temperature in the softmax too."),
+    Mutant("softmax_over_states", _backward(_soft, lambda q, t: torch.softmax(q / t, 0)),
+           "The softmax runs over the states. In each state the *actions* share the probability: "
+           "they are the last axis of Q, `dim=-1`."),
+    Mutant("policy_by_the_next_value", _policy_by_the_next_value,
+           "The policy subtracts V of the following time. Q_t and V_t belong together: subtract "
+           "the value just computed, and the shares sum to 1."),
     Mutant("naive_exponential", _backward(
                _naive, lambda q, t: (q / t).exp() / (q / t).exp().sum(-1, keepdim=True)),
            "The formula is right on paper, but at a low temperature exp(Q/λ) overflows. "

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from tutorlib.exercises.maxent_irl.gradient import MUTANTS as GRADIENTS
-from tutorlib.exercises.maxent_irl.gradient import irl_gradient, shown_features
+from tutorlib.exercises.maxent_irl.gradient import irl_gradient
+from tutorlib.exercises.maxent_irl.gradient_answers import MUTANTS as GRADIENTS
+from tutorlib.exercises.maxent_irl.worlds import shown_features
 from tutorlib.grading import Mutant, Variant
 
 
@@ -20,7 +21,7 @@ def _descent(gradient=irl_gradient, sign=-1.0, least=0.0, count=None):
 
 
 def _gradient_mutant(name: str):
-        return _descent(next(m.answer for m in GRADIENTS if m.name == name))
+    return _descent(next(m.answer for m in GRADIENTS if m.name == name))
 
 
 def _planned_once(moves, phi, demos, start, temperature, rate, steps):

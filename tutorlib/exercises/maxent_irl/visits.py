@@ -133,6 +133,10 @@ def _one_row_less(moves, policy, start):
     return visitation(moves, policy, start)[:-1]
 
 
+def _first_row_missing(moves, policy, start):
+    return visitation(moves, policy, start)[1:]
+
+
 def _decisions_only(moves, policy, start):
     return visitation(moves, policy, start)[:-1, :, None] * policy
 
@@ -180,6 +184,9 @@ MUTANTS = (
     Mutant("last_time_missing", _one_row_less,
            "The last row is missing. T decisions lead through T + 1 states, and the last one is "
            "arrived in too: R(s') is paid there."),
+    Mutant("first_time_missing", _first_row_missing,
+           "The first row is missing: nobody has moved yet at time 0, and all are where "
+           "`initial_state_dist` says. T decisions lead through T + 1 states."),
     Mutant("per_action", _decisions_only,
            "You return visits of states *and* actions. Here the states alone are asked for, at "
            "the T + 1 times: sum over the actions."),

@@ -6,6 +6,7 @@ import math
 from functools import cache
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from tutorlib.mdp import GridWorld
@@ -138,6 +139,11 @@ def walk(transition_matrix, policy, initial_state_dist, n: int, generator: torch
         here = torch.multinomial(transition_matrix[here, action], 1, generator=generator)[:, 0]
         states.append(here)
     return torch.stack(states, 1)
+
+
+def shown_features(phi: Tensor, demos: Tensor) -> Float[Tensor, " features"]:
+    """Return the features met on arrival, added up over time, averaged over demonstrations."""
+    return phi[demos[:, 1:]].sum(1).mean(0)
 
 
 def name_time_and_state(case, index: tuple[int, ...]) -> str | None:
