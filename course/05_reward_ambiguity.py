@@ -117,7 +117,7 @@ $$Q^\pi(s,a) \le V^\pi(s), \qquad Q^\pi(s,a) = r(s,a) + \gamma \sum_{s'} P(s'|s,
   `paid = mdp.replace(reward=...)`.
 - Return `n` truth values. Count a gain below $10^{-9}$ as none.
 
-The street's four candidates $(x, y)$: $(1, -1)$, $(-7, -5)$, $(0, 0)$, $(1, 0.6)$. The last one fails: $1 < 0.6 + 0.5$.
+The street's four candidates $(x, y)$: $(4, 1)$, $(-7, -5)$, $(0, 0)$, $(1, 0.6)$. The last one fails: $1 < 0.6 + 0.5$.
 """
 
 # %% exercise="reward_ambiguity.explains"
@@ -300,7 +300,7 @@ w = e - \text{point}$$
 - If $c = m$, the step is 0.
 - Return `(step, point, weights)`. The weights count by their direction; their length is free.
 
-For $e = (2, 1)$, $m = (0, 0)$, $c = (4, 0)$: step $0.5$, point $(2, 0)$, weights $(0, 1)$.
+For $e = (1, 1)$, $m = (0, 0)$, $c = (4, 0)$: step $0.25$, point $(1, 0)$, weights $(0, 1)$.
 """
 
 # %% exercise="reward_ambiguity.projection_step"
@@ -385,7 +385,7 @@ $r$ to $\pi$. Backwards, from $Q = V + \lambda \log \pi$ and $r = Q - \gamma\, \
 
 $$r(s,a) = \lambda \log \pi(a|s) + v(s) - \gamma \sum_{s'} P(s'|s,a)\, v(s')$$
 
-for any function $v$ (Cao et al. 2021, theorem 1). These rewards, and no others, have the soft-optimal policy $\pi$; $v$ is their soft
+for any function $v$ (Cao et al. 2021), when all of $\pi$ is above 0. These rewards, and no others, have the soft-optimal policy $\pi$; $v$ is their soft
 value. It is $\lambda \log \pi$, shaped by $-v$.
 """
 
@@ -466,11 +466,11 @@ $$M = [\,E - \gamma_1 P_1,\; -(E - \gamma_2 P_2)\,], \qquad E_{(s,a),\,t} = 1 \t
 
 - Each process has its own `discount` and `transition_matrix`, `[states, actions, next_states]`. $M$ has $|S||A|$ rows, one for each
   pair, in the same order in both blocks.
-- `torch.linalg.matrix_rank` returns the rank; keep float64.
+- `torch.linalg.matrix_rank` returns the rank; keep float64 and its default tolerance. Discounts that hardly differ count too.
 - Return `(rank, identified)`: a whole number, and true exactly if it is $2|S| - 1$.
 
-Two states, *go* and *stay*, discounts 0.5 and 0: the rows are $(1, -0.5, -1, 0)$, $(0.5, 0, -1, 0)$ and their mirror images; the rank
-is 3 of 4.
+Two states, actions *go* (to the other state) and *stay*, discounts 0.5 and 0. State 0 has the rows $(1, -0.5, -1, 0)$ for go,
+$(1 - 0.5, 0, -1, 0)$ for stay; state 1 their mirror images. The rank is 3 of 4.
 """
 
 # %% exercise="reward_ambiguity.rank_test"

@@ -3,11 +3,11 @@
 Three facts, each a function here.
 
     shaping          r + gamma E[Phi(s')] - Phi(s) has the optimal policies of r, soft ones too,
-                     and Q' = Q - Phi (Ng, Harada and Russell 1999, theorem 1)
+                     and Q' = Q - Phi (Ng, Harada and Russell 1999)
     redistribution   only the mean over s' of r(s, a, s') counts (Skalse et al. 2023)
     the family       r = lambda log pi + v - gamma E[v(s')], one reward for each v, are all those
                      whose soft-optimal policy is pi; v is its soft value (Cao, Cohen and Szpruch
-                     2021, theorem 1)
+                     2021)
 
 The second and third are one statement: the family is the shaping class of lambda log pi.
 
@@ -61,7 +61,7 @@ def check_potential(mdp: TabularMDP, potential: Tensor, name: str = "potential")
 
 def shaping_term(mdp: TabularMDP, potential: Float[Tensor, " states"]
                  ) -> Float[Tensor, "states actions"]:
-    """Return F(s, a) = gamma E[Phi(s')] - Phi(s), 0 in terminal states (Ng et al. 1999, thm 1).
+    """Return F(s, a) = gamma E[Phi(s')] - Phi(s), 0 in terminal states (Ng et al. 1999).
 
     Raises InvalidArgumentError for a potential that is not 0 in terminal states.
 
@@ -120,8 +120,8 @@ def reward_family(mdp: TabularMDP, policy: Float[Tensor, "states actions"],
                   ) -> Float[Tensor, "states actions"]:
     """Return the reward with soft-optimal policy ``policy`` and soft values ``values``.
 
-    r(s, a) = lambda log pi(a | s) + v(s) - gamma E[v(s')], 0 in terminal states (Cao et al. 2021,
-    theorem 1). ``policy`` is read outside terminal states only.
+    r(s, a) = lambda log pi(a | s) + v(s) - gamma E[v(s')], 0 in terminal states (Cao et al.
+    2021). ``policy`` is read outside terminal states only.
 
     Raises InvalidArgumentError for probabilities of 0: a soft-optimal policy has none, whatever
     the (finite) reward; and for ``values`` that are not 0 in terminal states.

@@ -151,7 +151,7 @@ def apprentice(mdp: TabularMDP, expert: Float[Tensor, " features"], features: Te
     ``tolerance``, after ``max_iterations`` plans, or when no policy leads any nearer: then
     ``expert`` lies outside what policies can reach, and ``reachable`` is False. ``on_round`` is
     told the round and its margin. O(k / ((1 - gamma) eps)^2 log(k / ((1 - gamma) eps))) rounds
-    suffice for k features between 0 and 1 (Abbeel and Ng 2004, theorem 1).
+    suffice for k features between 0 and 1 (Abbeel and Ng 2004).
 
     Raises InvalidArgumentError for features with NaN, shapes that do not fit, or an unknown method.
     """

@@ -7,7 +7,7 @@ the same reward under another discount or other dynamics, must be explained too:
 
 What (v_1, v_2) may still be is the kernel of [E - gamma_1 P_1, -(E - gamma_2 P_2)]. The constants
 are always in it, so at best the rank is 2|S| - 1 and r is known up to a constant (Cao, Cohen and
-Szpruch 2021, theorem 2). For paths of a deterministic process the question is again a rank, that
+Szpruch 2021). For paths of a deterministic process the question is again a rank, that
 of the visit counts (Kim, Garg, Shiragur and Ermon 2021).
 
 Departures from the papers: any number of environments; terminal states, whose value is 0. With
@@ -109,7 +109,7 @@ def identify(mdps: Sequence[TabularMDP], tolerance: float = RANK_TOLERANCE) -> I
     """Return how far soft-optimal policies in these environments fix the reward they share.
 
     Two environments without terminal states fix it up to a constant iff the rank is 2|S| - 1 (Cao
-    et al. 2021, theorem 2). Raises InvalidArgumentError as ``joint_matrix`` does.
+    et al. 2021). Raises InvalidArgumentError as ``joint_matrix`` does.
 
     >>> swap = [[[0.0, 1.0], [1.0, 0.0]], [[1.0, 0.0], [0.0, 1.0]]]
     >>> mdp = TabularMDP.from_dense(swap, [0.0, 0.0], discount=0.5)

@@ -5,7 +5,7 @@ A deterministic policy a1 is optimal for r iff no single deviation pays:
     Q(s, a1(s)) - Q(s, a) >= 0 for all s, a, with Q the policy's own;
 
 for a reward R(s) of the state acted in that is (P_a1 - P_a) (I - gamma P_a1)^-1 R >= 0 (Ng and
-Russell 2000, theorem 3). The condition is linear in the reward, so all such rewards form a cone,
+Russell 2000). The condition is linear in the reward, so all such rewards form a cone,
 and R = 0 is always in it. To choose one, the program maximises the sum over states of the margin to
 the second-best action, minus an L1 penalty, within |R| <= r_max (section 3.2).
 

@@ -60,7 +60,20 @@ def draw_cases(generator: torch.Generator) -> list[Case]:
         if home is not None:
             policy[home] = policy[home].flip(0)  # what is done at home does not matter
         cases.append(Case(args=(mdp, policy, _candidates(generator, mdp, policy))))
-    return cases
+    mdp = side_room(generator)
+    policy = value_iteration(mdp).policy
+    return [*cases, Case(args=(mdp, policy, _candidates(generator, mdp, policy)),
+                         note="no way leads from the start into the last state")]
+
+
+def side_room(generator: torch.Generator) -> TabularMDP:
+    """Return a process whose last state, a side room, is never reached from the start."""
+    mdp = random_mdp(generator, 4, 3, 0.7, home=1)
+    dense = mdp.transition_matrix.clone()
+    dense[:3, :, 3] = 0.0
+    return TabularMDP.from_dense(
+        dense / dense.sum(-1, keepdim=True), mdp.reward, torch.tensor([1.0, 0.0, 0.0, 0.0]),
+        terminal=mdp.terminal, discount=mdp.discount, state_names=mdp.state_names)
 
 
 def _candidates(generator: torch.Generator, mdp: TabularMDP, policy: Tensor) -> Tensor:
@@ -72,12 +85,21 @@ def _candidates(generator: torch.Generator, mdp: TabularMDP, policy: Tensor) -> 
     later[policy > 0] += 5.0  # explains, whatever it was before
     lazy = mdp.reward - 3.0 * policy * (torch.arange(mdp.n_states) == _a_live(mdp))[:, None]
     table = torch.stack([mdp.reward, 3 * mdp.reward, -mdp.reward, 0 * mdp.reward, shaped, policy,
-                         1 - policy, later, lazy, *others])
+                         1 - policy, later, lazy, _barely(mdp, policy), *others])
     return table.masked_fill(mdp.terminal[:, None], 0.0)
 
 
+def _barely(mdp: TabularMDP, policy: Tensor) -> Tensor:
+    """Return the reward with one rival raised: taking it gains 0.0001."""
+    s, reward = _a_live(mdp), mdp.reward.clone()
+    values = policy_evaluation(mdp, policy)
+    a = (int(policy[s].argmax()) + 1) % mdp.n_actions
+    reward[s, a] += values[s] - q_values(mdp, values)[s, a] + 1e-4
+    return reward
+
+
 def _a_live(mdp: TabularMDP) -> int:
-    """Return the last state that is not terminal: a start may never visit it under the policy."""
+    """Return the last state that is not terminal: a start may never visit it."""
     return int((~mdp.terminal).nonzero()[-1, 0])
 
 
@@ -107,8 +129,22 @@ def _verdict(rule):
             paid = mdp.replace(reward=reward)
             values = policy_evaluation(paid, policy)
             verdicts.append(bool(rule(paid, policy, values, q_values(paid, values))))
-        return torch.tensor(verdicts)
+        return verdicts  # a list is compared with lists and with tensors
     return answer
+
+
+def _old_values(mdp, policy, rewards):
+    """Judge every candidate with the values of the process's own reward."""
+    values = policy_evaluation(mdp, policy)
+    return [bool((_live(mdp, q_values(mdp.replace(reward=r), values) - values[:, None])
+                  <= SLACK).all()) for r in rewards]
+
+
+def _from_the_start(mdp, policy, rewards):
+    """Compare values in the start alone."""
+    rows = [mdp.replace(reward=r) for r in rewards]
+    return [bool((value_iteration(m, tolerance=1e-12).values - policy_evaluation(m, policy))
+                 @ mdp.initial_state_dist < 1e-8) for m in rows]
 
 
 def _live(mdp, table):
@@ -140,11 +176,27 @@ MUTANTS = (
     Mutant("any_for_all", _verdict(lambda m, pi, v, q: (
                (_live(m, q).amax(-1) - _live(m, v)) <= SLACK).any()),
            "You accept a reward when one state is satisfied. All of them must be: `.all()`."),
-    Mutant("own_reward", lambda mdp, policy, rewards: explains(
-               mdp, policy, mdp.reward.expand_as(rewards)),
+    Mutant("own_reward", lambda mdp, policy, rewards: [True] * len(rewards),
            "Your verdict is yes for every candidate. Do you judge `mdp.reward` each time? Put the "
-           "candidate in its place with `mdp.replace(reward=...)`. Or do you compare the optimal "
-           "values with themselves? Evaluate the policy you were *given*."),
+           "candidate in its place with `mdp.replace(reward=...)`. Do you compare the optimal "
+           "values with themselves? Evaluate the policy you were *given*. Or do you ask for `any` "
+           "instead of `all`? The policy's own action never gains, so `any` always finds one."),
+    Mutant("old_values", _old_values,
+           "V belongs to the process's own reward in every verdict. A candidate changes r *and* V: "
+           "call `policy_evaluation(paid, policy)` inside the loop, for each `paid`."),
+    Mutant("from_the_start", _from_the_start,
+           "You compare values in the start only. A state that the start never leads to counts as "
+           "well: the policy must be optimal in *every* state where the episode goes on."),
+    Mutant("no_slack", _verdict(lambda m, pi, v, q: (_live(m, q - v[:, None]) <= 0).all()),
+           "You allow no rounding. The policy's own action gains 0 on paper and perhaps 1e-16 in "
+           "float64, so verdicts come out by chance: count a gain below 1e-9 as none."),
+    Mutant("exactly_the_best", _verdict(lambda m, pi, v, q: torch.equal(
+               _live(m, v), _live(m, q).amax(-1))),
+           "You ask for *equal* floating-point numbers. V and the highest Q are the same on paper "
+           "and differ by rounding: allow 1e-9."),
+    Mutant("coarse", _verdict(lambda m, pi, v, q: (_live(m, q - v[:, None]) <= 1e-3).all()),
+           "You overlook small gains: an action that is better by 0.0001 is better. Only what may "
+           "be rounding, below 1e-9, counts as none."),
     Mutant("sign", _verdict(lambda m, pi, v, q: (
                _live(m, q) >= _live(m, v)[:, None] - SLACK).all()),
            "The comparison is turned round: this finds rewards for which the policy is the worst. "
@@ -190,6 +242,8 @@ VARIANTS = (
 
 def same_verdicts(got, want) -> str | None:
     """Compare yes and no, candidate by candidate; a list of them will do."""
+    if got is None:
+        return f"expected {len(want)} verdicts, got None: is a `return` missing?"
     found = as_tensor(got)
     if found is None or found.shape != want.shape or isinstance(got, str):
         shape = "no tensor" if found is None else f"shape {tuple(found.shape)}"
@@ -232,13 +286,13 @@ EXPLAINS = Exercise(
     oracle=by_trying_every_policy,
     hand=Case(
         args=(STREET, numbers([[1.0, 0.0], [0.0, 1.0]]),
-              numbers([[[1.0, -1.0], [0.0, 0.0]], [[-7.0, -5.0], [0.0, 0.0]],
+              numbers([[[4.0, 1.0], [0.0, 0.0]], [[-7.0, -5.0], [0.0, 0.0]],
                        [[0.0, 0.0], [0.0, 0.0]], [[1.0, 0.6], [0.0, 0.0]]])),
         # walk is worth r(walk); wait once, then walk: r(wait) + 0.5 r(walk)
-        # 1 > -1 + 0.5; -7 > -5 - 3.5; 0 = 0 + 0; 1 < 0.6 + 0.5
+        # 4 > 1 + 2; -7 > -5 - 3.5; 0 = 0 + 0; 1 < 0.6 + 0.5
         expected=torch.tensor([True, True, True, False]),
         note="discount 0.5; in the street, walk leads home (terminal), wait stays; the policy "
-             "walks. Rewards of (walk, wait): (1, -1), (-7, -5), (0, 0), (1, 0.6)"),
+             "walks. Rewards of (walk, wait): (4, 1), (-7, -5), (0, 0), (1, 0.6)"),
     cases=draw_cases,
     properties=(
         Property("no reward at all explains everything", nothing_explains_everything),
@@ -250,10 +304,10 @@ EXPLAINS = Exercise(
         "Unit 01's test of optimality: a policy is optimal when no single deviation pays. "
         "Take each candidate as the process's reward, evaluate the *given* policy under it, and "
         "look one step ahead with those values.",
-        r"$$r \text{ explains } \pi \iff Q^\pi(s,a) \le V^\pi(s) \text{ for all } a \text{ and all "
-        r"live } s, \qquad Q^\pi = r + \gamma\, \mathbb{E}[V^\pi(s')]$$" "\n\n"
-        "`rewards` is `[n, states, actions]`; the answer is `[n]`, true or false. Allow for "
-        "rounding: a gain below $10^{-9}$ is none.",
+        "Inside the loop over `rewards`: `paid = mdp.replace(reward=reward)`, then V by "
+        "`policy_evaluation(paid, policy)`, `[states]`, and Q by `q_values(paid, V)`, `[states, "
+        "actions]`. `V[:, None]` can be subtracted from Q; `[~mdp.terminal]` drops the rows in "
+        "which the episode is over; `.all()` asks all the rest at once.",
         "```python\n"
         "verdicts = []\n"
         "for reward in rewards:                     # [states, actions]\n"

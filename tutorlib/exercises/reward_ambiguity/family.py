@@ -167,6 +167,20 @@ MUTANTS = (
     Mutant("both_plus", _ended(lambda m, pi, v, t: t * pi.log() + v[..., None] + _ahead(m, v)),
            "Both terms of v have the same sign, so nothing cancels along a path. One is added, the "
            "other subtracted: v(s) - γ E[v(s')]."),
+    Mutant("log_two", _ended(lambda m, pi, v, t: t * pi.log2() + v[..., None] - _ahead(m, v)),
+           "You take the logarithm to base 2. Logarithms here are natural (nats), as in "
+           "π = exp((Q - V) / λ): `.log()`."),
+    Mutant("all_turned", _ended(lambda m, pi, v, t: -(t * pi.log() + v[..., None]
+                                                      - _ahead(m, v))),
+           "The whole reward has the wrong sign: it pays least for what the policy does most. v "
+           "may have either sign, log π may not."),
+    Mutant("nothing_paid", lambda m, pi, v, t: torch.zeros(len(v), *pi.shape, dtype=v.dtype),
+           "Your rewards are all 0. Then every action is as good as any other, and the "
+           "soft-optimal policy picks them all alike."),
+    Mutant("values_on_actions", _ended(lambda m, pi, v, t: t * pi.log() + v[:, None, :]
+                                       - _ahead(m, v)),
+           "v(s) stands on the axis of the actions. `values` is [n, states] and the answer [n, "
+           "states, actions]: the new axis comes last, `values[:, :, None]`."),
     Mutant("probabilities", _ended(lambda m, pi, v, t: t * pi + v[..., None] - _ahead(m, v)),
            "You pay the probability itself. The Gibbs policy is the exponential of a reward, so "
            "the reward holds its logarithm: λ log π."),
@@ -242,15 +256,17 @@ REWARD_FAMILY = Exercise(
     reference=reward_family,
     oracle=evidence,
     hand=Case(
-        args=(STREET, numbers([[0.75, 0.25], [0.5, 0.5]]), numbers([[0.0, 0.0], [2.0, 0.0]]), 2.0),
+        args=(STREET, numbers([[0.75, 0.25], [0.5, 0.5]]),
+              numbers([[0.0, 0.0], [2.0, 0.0], [-2.0, 0.0]]), 2.0),
         # 2 log 0.75 = -0.575364, 2 log 0.25 = -2.772589; with v(street) = 2: walk + 2 - 0,
-        # wait + 2 - 0.5 * 2
+        # wait + 2 - 0.5 * 2; with -2 the other way
         expected=Evidence(STREET, numbers([[0.75, 0.25], [0.5, 0.5]]), 2.0,
-                          numbers([[0.0, 0.0], [2.0, 0.0]]),
+                          numbers([[0.0, 0.0], [2.0, 0.0], [-2.0, 0.0]]),
                           numbers([[[-0.5753641449035618, -2.772588722239781], [0.0, 0.0]],
-                                   [[1.4246358550964382, -1.772588722239781], [0.0, 0.0]]])),
+                                   [[1.4246358550964382, -1.772588722239781], [0.0, 0.0]],
+                                   [[-2.5753641449035618, -3.772588722239781], [0.0, 0.0]]])),
         note="discount 0.5, temperature 2; in the street, walk leads home (terminal) and has "
-             "probability 0.75, wait stays; v(street) is 0, then 2"),
+             "probability 0.75, wait stays; v(street) is 0, then 2, then -2"),
     cases=draw_cases,
     properties=(Property("a reward's own policy and values lead back to its policy",
                          explains_itself),),

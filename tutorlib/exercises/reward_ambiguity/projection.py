@@ -50,13 +50,15 @@ def same_step(got, want) -> str | None:
             len(got) != 3):
         return "expected three values: the step, the point, the weights"
     step, point, weights = (as_tensor(part) for part in got)
+    order = "; return them in the order step, point, weights"
     wanted_point, wanted_weights = as_tensor(want[1]).double(), as_tensor(want[2]).double()
     if step is None or step.numel() != 1:
-        return f"the step must be one number, got {got[0]!r:.80}"
+        return (f"the step must be one number, got {got[0]!r:.80}; an inner product, `a @ b`, is "
+                f"one{order}")
     for name, part in (("point", point), ("weights", weights)):
         if part is None or part.shape != wanted_point.shape:
             shape = "no tensor" if part is None else f"shape {tuple(part.shape)}"
-            return f"the {name} must have shape {tuple(wanted_point.shape)}, got {shape}"
+            return f"the {name} must have shape {tuple(wanted_point.shape)}, got {shape}{order}"
     scale = 1 + float(wanted_point.abs().max())
     slack = 1e-6 if point.dtype == torch.float64 else 1e-4
     apart = (point.double() - wanted_point).abs()
@@ -66,7 +68,9 @@ def same_step(got, want) -> str | None:
     if not abs(float(step) - float(want[0])) <= 10 * slack:
         return f"the step is {float(step):.6g}, expected {float(want[0]):.6g}"
     length = float(weights.double().norm())
-    direction = weights.double() / length if length > 0 else weights.double()
+    if length == 0:
+        return "the weights are all 0: the next planner would be paid nothing"
+    direction = weights.double() / length
     wanted = wanted_weights / wanted_weights.norm()
     if not bool(((direction - wanted).abs() <= 10 * slack).all()):
         return (f"the weights point along {_row(direction)}, expected {_row(wanted)} (their length "
@@ -148,6 +152,17 @@ def _plain(e, m, c):
     return _ratio((c - m) @ (e - m), (c - m) @ (c - m))
 
 
+def _free(e, m, c):
+    """Return the share of the way on the whole line, 0 if the segment has no length."""
+    length = float((c - m) @ (c - m))
+    return float((c - m) @ (e - m)) / length if length > 0 else 0.0
+
+
+def _with_point(expert, step, point):
+    """Return an answer with the weights that belong to its point."""
+    return step, point, expert - point
+
+
 def _weights(rule):
     """Make an answer whose weights alone are wrong."""
     def answer(expert, mixture, candidate):
@@ -161,6 +176,16 @@ MUTANTS = (
                                             / float((c - m) @ (c - m)) if (c != m).any() else 0.0),
            "You project on the whole line. Outside the segment one policy of the mixture would "
            "have a negative probability: hold the step to [0, 1]."),
+    Mutant("below_zero", _from_step(lambda e, m, c: min(_free(e, m, c), 1.0)),
+           "The step can be below 0. There the candidate leads away from the expert, and its "
+           "probability in the mixture would be negative: hold the step to [0, 1] on both sides."),
+    Mutant("above_one", _from_step(lambda e, m, c: max(_free(e, m, c), 0.0)),
+           "The step can be above 1. There the old mixture would get a negative probability: hold "
+           "the step to [0, 1] on both sides."),
+    Mutant("point_beyond", lambda e, m, c: _with_point(e, _plain(e, m, c),
+                                                       m + _free(e, m, c) * (c - m)),
+           "You hold the step to [0, 1], but the point is still the one before: work it out from "
+           "the step that you return."),
     Mutant("nothing_over_nothing", _from_step(lambda e, m, c: torch.clamp(
                (c - m) @ (e - m) / ((c - m) @ (c - m)), 0.0, 1.0)),
            "When the candidate has the mixture's expectations, the segment has no length and 0 / 0 "
@@ -189,6 +214,17 @@ MUTANTS = (
                                                                    (m - c) @ (m - c))),
            "Your step is counted from the candidate. Count it from the mixture: 0 keeps the old "
            "policies, 1 takes the new one alone."),
+    Mutant("ends_exchanged", lambda e, m, c: _with_point(e, _plain(e, c, m),
+                                                         c + _plain(e, c, m) * (m - c)),
+           "The point is right, the step is counted from the candidate: you have 1 - step. Mixture "
+           "and candidate are exchanged; 0 keeps the old mixture, 1 takes the candidate alone."),
+    Mutant("point_from_candidate", lambda e, m, c: _with_point(e, _plain(e, m, c),
+                                                               c + _plain(e, m, c) * (c - m)),
+           "Your point starts at the candidate. The way begins at the old mixture: "
+           "mixture + step * (candidate - mixture)."),
+    Mutant("weights_from_candidate", _weights(lambda e, m, c, p: e - c),
+           "The weights run from the candidate to the expert. What the next planner must mend is "
+           "the *mixture*: expert - point."),
     Mutant("weights_reversed", _weights(lambda e, m, c, p: p - e),
            "The weights point the wrong way: a planner paid by them moves away from the expert. "
            "They run from the mixture to the expert, expert - point."),
@@ -265,10 +301,10 @@ PROJECTION_STEP = Exercise(
     reference=projection_step,
     oracle=by_bisection,
     hand=Case(
-        args=(numbers([2.0, 1.0]), numbers([0.0, 0.0]), numbers([4.0, 0.0])),
-        # (4, 0).(2, 1) / 16 = 0.5; point (2, 0); weights (2, 1) - (2, 0) = (0, 1)
-        expected=(0.5, numbers([2.0, 0.0]), numbers([0.0, 1.0])),
-        note="the nearest point to (2, 1) between (0, 0) and (4, 0)"),
+        args=(numbers([1.0, 1.0]), numbers([0.0, 0.0]), numbers([4.0, 0.0])),
+        # (4, 0).(1, 1) / 16 = 0.25; point (1, 0); weights (1, 1) - (1, 0) = (0, 1)
+        expected=(0.25, numbers([1.0, 0.0]), numbers([0.0, 1.0])),
+        note="the nearest point to (1, 1) between (0, 0) and (4, 0)"),
     cases=draw_cases,
     properties=(
         Property("never further from the expert", never_further),
@@ -280,9 +316,10 @@ PROJECTION_STEP = Exercise(
         "Plain geometry: three points, and you look for the foot of the perpendicular from the "
         "expert on the segment from mixture to candidate. Then: what if the foot lies beyond an "
         "end, and what if the segment has no length?",
-        r"$$\text{step} = \frac{(c - m) \cdot (e - m)}{|c - m|^2} \text{ held to } [0, 1], \quad "
-        r"\text{point} = m + \text{step}\,(c - m), \quad w = e - \text{point}$$" "\n\n"
-        "All vectors are `[features]`; the step is one number.",
+        "Both vectors begin at the mixture: candidate - mixture and expert - mixture. Their inner "
+        "product is `a @ b`, one number; divide by the *squared* length of the first. Look for a "
+        "length of 0 before you divide, then hold the step to [0, 1], and only then work out the "
+        "point.",
         "```python\n"
         "direction = ...          # from mixture to candidate, [features]\n"
         "length = direction @ direction\n"

@@ -13,6 +13,8 @@ from tutorlib.grading import Case, Exercise, Mutant, Property, Variant
 from tutorlib.grading.compare import as_tensor
 from tutorlib.mdp import TabularMDP
 
+NEAR = 0.875 - 2.0 ** -18  # singular values of M shrink to about 1e-7 of the largest
+
 
 def rank_test(first: TabularMDP, second: TabularMDP) -> tuple[int, bool]:
     """Return the rank of [E - gamma_1 P_1, -(E - gamma_2 P_2)], and whether it is 2|S| - 1."""
@@ -57,7 +59,7 @@ def in_sixteenths(generator: torch.Generator, states: int, actions: int) -> Tens
 
 
 def draw_cases(generator: torch.Generator) -> list[Case]:
-    """Draw pairs: two discounts, the same twice, two dynamics, one action changed, no choice."""
+    """Draw pairs: discounts, dynamics, one action changed, no choice, an entrance, near ones."""
     def process(dense, discount):
         return TabularMDP.from_dense(dense, torch.zeros(dense.shape[:2]), discount=discount)
 
@@ -68,6 +70,9 @@ def draw_cases(generator: torch.Generator) -> list[Case]:
     changed[1, 0] = changed[1, 0] if not torch.equal(changed[1, 0], small[1, 0]) else (
         torch.tensor([1.0, 0.0, 0.0, 0.0]))
     forced = in_sixteenths(generator, 5, 1).expand(-1, 2, -1)
+    entrance = torch.zeros(5, 3, 5, dtype=torch.float64)
+    entrance[..., 1:] = in_sixteenths(generator, 5, 3)[..., 1:]
+    entrance[..., 1] += 1 - entrance.sum(-1)  # nothing leads back to state 0
     return [
         Case(args=(process(dense, 0.875), process(dense, 0.5)), note="two discounts"),
         Case(args=(process(dense, 0.875), process(dense, 0.875)), note="the same process twice"),
@@ -76,7 +81,29 @@ def draw_cases(generator: torch.Generator) -> list[Case]:
              note="the two differ in one action of one state"),
         Case(args=(process(forced, 0.875), process(forced, 0.5)),
              note="all actions lead to the same place"),
+        Case(args=(process(entrance, 0.875), process(entrance, 0.5)),
+             note="two discounts, and no way leads into the first state"),
+        Case(args=(process(dense, 0.875), process(dense, NEAR)),
+             note="two discounts that hardly differ"),
     ]
+
+
+def same_verdict(got, want) -> str | None:
+    """Compare a rank and a truth value; 0 and 1 will do for the latter."""
+    if got is None:
+        return "expected the rank and a truth value, got None: is a `return` missing?"
+    parts = got.tolist() if isinstance(got, torch.Tensor | np.ndarray) else got
+    if not isinstance(parts, tuple | list) or len(parts) != 2:
+        return "expected two values: the rank, and whether it identifies the reward"
+    rank, identified = (as_tensor(part) for part in parts)
+    if rank is None or rank.numel() != 1 or rank.dtype == torch.bool:
+        return f"the first value must be the rank, a whole number, got {parts[0]!r:.60}"
+    if identified is None or identified.numel() != 1 or float(identified) not in (0.0, 1.0):
+        return f"the second value must be true or false, got {parts[1]!r:.60}"
+    if float(rank) != want[0]:
+        return f"the rank is {want[0]}, got {float(rank):g}"
+    return None if bool(identified) == bool(want[1]) else (
+        f"the rank, {want[0]}, is right; the verdict must be {want[1]}, got {bool(identified)}")
 
 
 def order_is_free(answer, case: Case) -> str | None:
@@ -136,8 +163,17 @@ MUTANTS = (
            "one action or for their average (each action is an equation: |S| |A| rows); or only "
            "one block is used."),
     Mutant("full_rank_wanted", _verdict(_side, lambda r, m: r == 2 * m.n_states),
-           "You wait for rank 2|S|. It cannot come: a constant added to every reward is always "
-           "open, so the most is 2|S| - 1."),
+           "The rank is right, the verdict never comes true: compare the rank with 2|S| - 1. More "
+           "(2|S|) cannot come, a constant added to every reward stays open; fewer leaves more "
+           "than a constant."),
+    Mutant("coarse", _verdict(lambda f, s: int(torch.linalg.matrix_rank(
+               torch.cat(_blocks(f, s), 1), rtol=1e-3))),
+           "You count small singular values as 0: by float32, or by a tolerance of your own. Two "
+           "discounts that hardly differ still have the full rank: keep float64 and the default "
+           "tolerance of `torch.linalg.matrix_rank`."),
+    Mutant("no_identity", _verdict(lambda f, s: _rank(torch.cat(
+               [m.discount * m.transition_matrix.flatten(0, 1) for m in (f, s)], 1))),
+           "E is missing: the blocks are E - γ P, not γ P."),
     Mutant("any_gain", _verdict(_side, lambda r, m: r > m.n_states),
            "More than |S| means that *something* was learned. The reward is known up to a constant "
            "only at 2|S| - 1."),
@@ -185,12 +221,9 @@ VARIANTS = (
     Variant("without the minus: the rank is the same", _plus),
     Variant("numpy, singular values", _numpy),
     Variant("action by action", _by_action),
+    Variant("0 and 1 for the verdict", lambda first, second: [
+        rank_test(first, second)[0], int(rank_test(first, second)[1])]),
 )
-
-
-def name_part(case: Case, index: tuple[int, ...]) -> str | None:
-    """Nothing to name: a pair of a number and a verdict."""
-    return None
 
 
 def show_singular_values(answer):
@@ -258,7 +291,7 @@ RANK_TEST = Exercise(
     why=r"If $(v_1, v_2)$ is in the kernel, then $(E - \gamma_1 P_1)\, v_1 = (E - \gamma_2 P_2)\, "
         r"v_2$ is a reward that can be added without changing either policy. The constants always "
         r"are: $v_i = c / (1 - \gamma_i)$. Rank $2|S| - 1$ says that nothing else is.",
-    index_names=name_part,
+    compare=same_verdict,
     figure=show_singular_values,
     forbidden=("tutorlib.irl.identify", "tutorlib.irl.joint_matrix"),
 )

@@ -155,6 +155,10 @@ MUTANTS = (
                                          - m.discount * f[:, None]),
            "The discount is on the wrong one of the two: it belongs to the state reached, "
            "γ Φ(s') - Φ(s)."),
+    Mutant("discount_on_both", _masked(lambda m, f: m.reward + m.discount * (_next(m, f)
+                                                                      - f[:, None])),
+           "Φ(s) is discounted too. The state that is left is here and now; only the state that is "
+           "*reached* lies a step later: γ Φ(s') - Φ(s)."),
     Mutant("end_keeps_potential", lambda m, f: _rows(m, m.reward + m.discount * _next(m, f)
                                                      - f[:, None]),
            "Arriving home still pays γ Φ(home), and nothing later takes it back: the episode is "
@@ -166,6 +170,10 @@ MUTANTS = (
     Mutant("end_pays", lambda m, f: m.reward + m.discount * _next(m, _held(m, f)) - f[:, None],
            "Terminal states pay -Φ(home): you hold the potential at 0 where it is reached, but not "
            "where it is left. Use the same potential in both places."),
+    Mutant("end_per_move", lambda m, f: m.reward[..., None] + m.discount * f - f[:, None, None],
+           "As one reward per move this is right where the episode goes on. But moves into home "
+           "still pay γ Φ(home), and moves at home pay (γ - 1) Φ(home): let Φ count as 0 in "
+           "terminal states, before you use it."),
     Mutant("next_only", _masked(lambda m, f: m.reward + m.discount * _next(m, f)),
            "Only γ Φ(s') is added. Without -Φ(s) the potential of a state is paid at every visit, "
            "and the agent lives where it is high."),
@@ -174,6 +182,16 @@ MUTANTS = (
            "back."),
     Mutant("bonus_alone", _masked(lambda m, f: m.discount * _next(m, f) - f[:, None]),
            "This is F alone. The task asks for the shaped reward, r + F."),
+    Mutant("reward_alone", lambda m, f: m.reward,
+           "This is the reward as it was: the rise of the potential is not added."),
+    Mutant("mean_of_actions", _masked(lambda m, f: m.reward + m.discount * _next(
+               m, f).mean(1, keepdim=True) - f[:, None]),
+           "You average the next state over the actions. Each action leads elsewhere: E[Φ(s') | s, "
+           "a] is a table, [states, actions]."),
+    Mutant("likeliest", _masked(lambda m, f: m.reward + m.discount
+                                * f[m.transition_matrix.argmax(-1)] - f[:, None]),
+           "You take the potential of the likeliest next state. The next state is drawn by chance: "
+           "weigh all of them by their probabilities, E[Φ(s')]."),
     Mutant("axes", _masked(_transposed),
            "The axes of the transition matrix are mixed up: you sum over the state that is left. "
            "T[s, a, s'] is summed over its last axis, s'."),
@@ -261,11 +279,9 @@ SHAPE_REWARD = Exercise(
         "Each step is paid the *rise* of a potential: what the next state has, one discount later, "
         "minus what this state has. The next state is drawn by chance, so take its mean. Think "
         "about where the rise can never be taken back: at the end.",
-        r"$$r'(s,a) = r(s,a) + \gamma \sum_{s'} P(s'|s,a)\, \Phi(s') - \Phi(s), \qquad "
-        r"\Phi = 0 \text{ in terminal states}$$" "\n\n"
-        "`potential` is `[states]`, `mdp.transition_matrix` `[states, actions, next_states]`; the "
-        "matrix product of the two is `[states, actions]`, and `potential[:, None]` "
-        "`[states, 1]`.",
+        "First make the potential 0 where `mdp.terminal` is true, in a copy; use that copy in "
+        "both places. `mdp.transition_matrix` is `[states, actions, next_states]`; its matrix "
+        "product with a potential is `[states, actions]`, and `potential[:, None]` `[states, 1]`.",
         "```python\n"
         "held = ...      # a copy of the potential with 0 where mdp.terminal: masked_fill\n"
         "ahead = ...     # E[Phi(s')], [states, actions]: mdp.transition_matrix @ ...\n"
