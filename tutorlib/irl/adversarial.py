@@ -7,19 +7,29 @@ forward KL (Ghasemipour et al. 2020) the density ratio exp(h); see ``divergences
 
 Departures: PPO in place of TRPO; AIRL's discriminator sees the current rollout only, not past ones;
 a gradient penalty on the discriminator, and a limit on logits, keep rewards finite and informative
-when the two sides can be told apart perfectly. Give the task a fixed horizon unless the length of
-an episode may speak for the demonstrator (``tutorlib.control.tasks``).
+when the two sides can be told apart perfectly; rewards reach PPO in units of their running root
+mean square, so that one setting of PPO serves rewards of any size (as in `imitation`, but without
+subtracting their mean: that would turn rewards for staying alive into rewards for ending). Give
+the task a fixed horizon unless the length of an episode may speak for the demonstrator
+(``tutorlib.control.tasks``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import nn
 
-from tutorlib.control import ControlDemonstrations, ControlTask, PPOConfig, Runner, Transitions
+from tutorlib.control import (
+    ControlDemonstrations,
+    ControlTask,
+    PPOConfig,
+    Rollout,
+    Runner,
+    Transitions,
+)
 from tutorlib.control.ppo import make_batch, make_networks, make_optimiser, relabel, update
 from tutorlib.control.tasks import make_envs
 from tutorlib.errors import InvalidArgumentError, nearest
@@ -32,7 +42,7 @@ from tutorlib.irl.discriminators import (
 )
 from tutorlib.irl.divergences import REWARDS, policy_reward
 
-CARTPOLE_PPO = PPOConfig(total_steps=60_000, epochs=5, reward_scale=0.1)
+CARTPOLE_PPO = PPOConfig(total_steps=60_000, epochs=5, reward_scale=0.3)  # for every method
 
 
 @dataclass(frozen=True)
@@ -104,7 +114,7 @@ def train_adversarial(task: str | ControlTask, demonstrations: ControlDemonstrat
     net = make_reward_net(envs, config, seed).to(device)
     optimiser = make_optimiser(policy, critic, ppo)
     disc_optimiser = torch.optim.Adam(net.parameters(), config.disc_learning_rate)
-    runner, history = Runner(envs, seed, device), []
+    runner, scale, history = Runner(envs, seed, device), RewardScale(), []
     for iteration in range(n_iterations := ppo.total_steps // (ppo.n_envs * ppo.n_steps)):
         if ppo.anneal:
             optimiser.param_groups[0]["lr"] = ppo.learning_rate * (1 - iteration / n_iterations)
@@ -114,8 +124,8 @@ def train_adversarial(task: str | ControlTask, demonstrations: ControlDemonstrat
             net.standardise(demo.obs, steps.obs)
         judged = train_discriminator(net, disc_optimiser, policy, demo, steps, config, generator)
         paid = relabel(rollout, learned_reward(net, policy, config))
-        losses = update(policy, critic, optimiser, make_batch(paid, policy, critic, ppo), ppo,
-                        generator)
+        batch = make_batch(scale(paid), policy, critic, ppo)
+        losses = update(policy, critic, optimiser, batch, ppo, generator)
         history.append({"steps": (iteration + 1) * ppo.n_envs * ppo.n_steps,
                         "mean_return": float(torch.tensor(runner.finished[-100:]).mean()),
                         "mean_reward": float(paid.rewards[paid.valid].mean()), **judged, **losses})
@@ -175,6 +185,21 @@ def learned_reward(net: LogitNet, policy, config: AdversarialConfig):
         return policy_reward(logits, config.method, limit=config.logit_limit)
 
     return reward_fn
+
+
+class RewardScale:
+    """Brings rewards to a running root mean square of 1 without moving zero: signs stay."""
+
+    def __init__(self, memory: float = 0.9):
+        """Remember the mean square of earlier rollouts with weight ``memory`` each time."""
+        self.memory, self.mean_square = memory, None
+
+    def __call__(self, rollout: Rollout) -> Rollout:
+        """Return the rollout with its rewards divided by the root of the running mean square."""
+        now = float(rollout.rewards[rollout.valid].square().mean())
+        earlier = now if self.mean_square is None else self.mean_square
+        self.mean_square = self.memory * earlier + (1 - self.memory) * now
+        return replace(rollout, rewards=rollout.rewards / max(self.mean_square, 1e-12) ** 0.5)
 
 
 def warnings_of(history: list[dict[str, float]]) -> list[str]:

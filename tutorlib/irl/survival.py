@@ -51,6 +51,20 @@ class TossesACoin(PushesOneWay):
         return torch.randint(2, (len(obs),), generator=generator, device=obs.device)
 
 
+class BalancesByRule(PushesOneWay):
+    """A demonstrator that keeps the pole up for 500 steps: it pushes towards where the pole falls.
+
+    The rule adds position, velocity, angle and angular velocity with fixed weights (found by
+    trying); no training is needed.
+    """
+
+    WEIGHTS = (0.1, 0.2, 1.0, 1.0)
+
+    def mode(self, obs: Tensor) -> Tensor:
+        """Return 1 (push right) where the weighted sum is positive."""
+        return (obs @ obs.new_tensor(self.WEIGHTS) > 0).long()
+
+
 def cartpole(guarded: bool) -> ControlTask:
     """Return CartPole-v1, with a fixed horizon or as it is.
 
