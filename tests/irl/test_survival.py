@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tutorlib.control import evaluate
-from tutorlib.irl.adversarial import CARTPOLE_PPO
+from tutorlib.irl.adversarial import CARTPOLE_PPO, cartpole_ppo
 from tutorlib.irl.survival import (
     BalancesByRule,
     PushesOneWay,
@@ -49,7 +49,7 @@ def test_a_reward_that_is_never_positive_pays_nothing_for_a_step():
 def test_unguarded_a_demonstrator_who_always_falls_seems_to_teach_balancing():
     """Seeds 0 and 1; the demonstrator lasts 9.4 steps. Under the guard its imitators fall too."""
     torch.set_num_threads(1)
-    ppo = dataclasses.replace(CARTPOLE_PPO, total_steps=20_480)
+    ppo = cartpole_ppo("gail", 20_480)
     open_, guarded = ([survival_run(PushesOneWay(), "gail", guard, seed, ppo=ppo).imitator_return
                        for seed in (0, 1)] for guard in (False, True))
     assert min(open_) > 3 * max(guarded) and max(guarded) < 15
@@ -62,7 +62,7 @@ def test_unguarded_a_master_seems_to_teach_giving_up():
     Seeds 0 and 1. The demonstrator lasts 500 steps; under the guard its imitators learn from it.
     """
     torch.set_num_threads(1)
-    ppo = dataclasses.replace(CARTPOLE_PPO, total_steps=20_480)
+    ppo = cartpole_ppo("gail_log_d", 20_480)
     open_, guarded = ([survival_run(BalancesByRule(), "gail_log_d", guard, seed, ppo=ppo)
                        for seed in (0, 1)] for guard in (False, True))
     assert all(run.demonstrator_return == 500 and run.mean_reward < 0 for run in open_ + guarded)

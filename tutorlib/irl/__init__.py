@@ -1,6 +1,12 @@
 """Inverse reinforcement learning: which rewards explain behaviour, and how to find one."""
 
-from tutorlib.irl.adversarial import AdversarialConfig, AdversarialResult, train_adversarial
+from tutorlib.irl.adversarial import (
+    PENDULUM_ADVERSARIAL,
+    AdversarialConfig,
+    AdversarialResult,
+    cartpole_ppo,
+    train_adversarial,
+)
 from tutorlib.irl.ambiguity import (
     ShapingFit,
     fit_shaping,
@@ -124,6 +130,7 @@ from tutorlib.irl.walks import WalkFit, episodes_of_walks, walk_fitter
 __all__ = [
     "ARM_PPO",
     "DIVERGENCES",
+    "PENDULUM_ADVERSARIAL",
     "REWARDS",
     "AdversarialConfig",
     "AdversarialResult",
@@ -161,6 +168,7 @@ __all__ = [
     "airl_matrix",
     "apprentice",
     "backward_pass",
+    "cartpole_ppo",
     "causal_likelihood",
     "causal_loss",
     "causal_loss_by_recursion",

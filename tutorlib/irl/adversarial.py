@@ -7,11 +7,11 @@ forward KL (Ghasemipour et al. 2020) the density ratio exp(h); see ``divergences
 
 Departures: PPO in place of TRPO; AIRL's discriminator sees the current rollout only, not past ones;
 a gradient penalty on the discriminator, and a limit on logits, keep rewards finite and informative
-when the two sides can be told apart perfectly; rewards reach PPO in units of their running root
-mean square, so that one setting of PPO serves rewards of any size (as in `imitation`, but without
-subtracting their mean: that would turn rewards for staying alive into rewards for ending). Give
-the task a fixed horizon unless the length of an episode may speak for the demonstrator
-(``tutorlib.control.tasks``).
+when the two sides can be told apart perfectly; on demand, rewards reach PPO in units of their
+running root mean square (as in `imitation`, but without subtracting their mean, which would change
+what staying alive is worth). That costs something where a reward nears 0 at the goal, as AIRL's
+does: noise may be magnified. Give the task a fixed horizon unless the length of an episode may
+speak for the demonstrator (``tutorlib.control.tasks``).
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ from tutorlib.irl.discriminators import (
 )
 from tutorlib.irl.divergences import REWARDS, policy_reward
 
-CARTPOLE_PPO = PPOConfig(total_steps=60_000, epochs=5, reward_scale=0.3)  # for every method
+CARTPOLE_PPO = PPOConfig(total_steps=60_000, epochs=5, reward_scale=0.1)
+REWARD_SCALES = {"gail": 1.0, "gail_log_d": 1.0}  # by trial; all other methods as in CARTPOLE_PPO
 
 
 @dataclass(frozen=True)
@@ -50,16 +51,17 @@ class AdversarialConfig:
     """Settings of adversarial imitation; the defaults suit CartPole-v1 with a fixed horizon."""
 
     method: str = "gail"  # what the policy is paid: a key of ``divergences.REWARDS``
-    ppo: PPOConfig = CARTPOLE_PPO  # how the policy climbs that pay; its discount is AIRL's gamma
+    ppo: PPOConfig | None = None  # None: ``cartpole_ppo(method)``; its discount is AIRL's gamma
     disc_steps: int = 4  # gradient steps of the discriminator per iteration
     disc_batch_size: int = 512  # samples of each side per gradient step
     disc_learning_rate: float = 3e-3  # of Adam
     gradient_penalty: float = 1.0  # weight of the discriminator's squared slope; 0: none
     logit_limit: float = 10.0  # logits beyond it pay as much as at it
     hidden: tuple[int, ...] = (64, 64)  # widths of the discriminator's hidden layers
+    normalise_reward: bool = False  # divide by the running root mean square before reward_scale
 
     def __post_init__(self) -> None:
-        """Refuse settings with which nothing could be learned."""
+        """Refuse settings with which nothing could be learned; fill in the policy's."""
         if self.method not in REWARDS:
             raise InvalidArgumentError(f"there is no method {self.method!r}: "
                                        f"{nearest(self.method, REWARDS)} ({', '.join(REWARDS)})")
@@ -72,6 +74,26 @@ class AdversarialConfig:
         if not self.gradient_penalty >= 0:
             raise InvalidArgumentError(
                 f"gradient_penalty is {self.gradient_penalty}; expected 0 or more")
+        if self.ppo is None:
+            object.__setattr__(self, "ppo", cartpole_ppo(self.method))
+
+
+def cartpole_ppo(method: str, total_steps: int = CARTPOLE_PPO.total_steps) -> PPOConfig:
+    """Return PPO's settings for imitation in CartPole, with the method's own ``reward_scale``.
+
+    >>> cartpole_ppo("gail").reward_scale, cartpole_ppo("airl").reward_scale
+    (1.0, 0.1)
+    """
+    scale = REWARD_SCALES.get(method, CARTPOLE_PPO.reward_scale)
+    return replace(CARTPOLE_PPO, total_steps=total_steps, reward_scale=scale)
+
+
+# Discount 0.9, which suits the true reward, left imitators hanging: that resembles a demonstrator
+# who mostly stands still, and only later steps tell the two apart.
+PENDULUM_PPO = PPOConfig(total_steps=100_000, n_steps=128, discount=0.97, gae_lambda=0.95,
+                         reward_scale=0.3)
+PENDULUM_ADVERSARIAL = AdversarialConfig(ppo=PENDULUM_PPO, disc_learning_rate=1e-3,
+                                         gradient_penalty=0.5, normalise_reward=True)
 
 
 @dataclass(frozen=True)
@@ -124,7 +146,8 @@ def train_adversarial(task: str | ControlTask, demonstrations: ControlDemonstrat
             net.standardise(demo.obs, steps.obs)
         judged = train_discriminator(net, disc_optimiser, policy, demo, steps, config, generator)
         paid = relabel(rollout, learned_reward(net, policy, config))
-        batch = make_batch(scale(paid), policy, critic, ppo)
+        scaled = scale(paid) if config.normalise_reward else paid
+        batch = make_batch(scaled, policy, critic, ppo)
         losses = update(policy, critic, optimiser, batch, ppo, generator)
         history.append({"steps": (iteration + 1) * ppo.n_envs * ppo.n_steps,
                         "mean_return": float(torch.tensor(runner.finished[-100:]).mean()),

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from tutorlib.control import ControlTask, IgnoresFlag, PPOConfig, evaluate, record_demonstrations
-from tutorlib.irl.adversarial import CARTPOLE_PPO, AdversarialConfig, train_adversarial
+from tutorlib.irl.adversarial import AdversarialConfig, train_adversarial
 
 HORIZON, WAIT = 500, 8  # of the guard: CartPole's own time limit, and steps of waiting
 
@@ -75,11 +75,12 @@ def cartpole(guarded: bool) -> ControlTask:
 
 
 def survival_run(demonstrator, method: str = "gail", guarded: bool = False, seed: int = 0,
-                 episodes: int = 20, ppo: PPOConfig = CARTPOLE_PPO) -> SurvivalRun:
+                 episodes: int = 20, ppo: PPOConfig | None = None) -> SurvivalRun:
     """Record a demonstrator in CartPole, imitate it, and compare the two true returns.
 
     ``demonstrator`` is a policy for the plain task's four observations. The guard appends a flag to
-    them; the demonstrator does not see it. Raises InvalidArgumentError as ``train_adversarial``.
+    them; the demonstrator does not see it. ``ppo`` None: ``cartpole_ppo(method)``. Raises
+    InvalidArgumentError as ``train_adversarial``.
     """
     task = cartpole(guarded)
     expert = IgnoresFlag(demonstrator) if guarded else demonstrator
