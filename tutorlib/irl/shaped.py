@@ -8,7 +8,7 @@ D = exp(f) / (exp(f) + pi(a|s)), so its logit is f - log pi, with
 
 For a deterministic process and a demonstrator that is soft-optimal for a reward r(s), D = 1/2
 everywhere at f = log pi_demo, and then g = r / temperature up to a constant: the potential Phi
-soaks up what only belongs to the dynamics of this world (their theorem 5.1). That is why g, and not
+soaks up what only belongs to the dynamics of this world (their theorem C.1). That is why g, and not
 f, can be taken to another world. Chance breaks the argument; it is refused here.
 
 Departure: everything is exact. The logistic loss of the discriminator is minimised by damped
@@ -62,7 +62,7 @@ def next_states(mdp: TabularMDP) -> Int[Tensor, "states actions"]:
     if bool((top.values < 1).any()):
         raise InvalidArgumentError(
             "this process has chance in it; the shaping of AIRL separates from the reward only "
-            "where an action decides the next state (Fu et al. 2018, theorem 5.1)")
+            "where an action decides the next state (Fu et al. 2018, theorem C.1)")
     return mdp.successors.gather(-1, top.indices[..., None])[..., 0]
 
 
