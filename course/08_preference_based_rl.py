@@ -2,12 +2,12 @@
 r"""
 # Preference-based RL
 
-Few of us can do a backflip; nearly everybody can say which of two attempts looked more like one. This unit turns such
-comparisons into a reward, and the reward into a policy that is better than every demonstration it was made from.
+Few of us can do a backflip; most can say which of two attempts looked more like one. This unit turns comparisons
+into a reward, and the reward into a policy that can surpass its teachers.
 
 **Afterwards you can**
 
-- fit a reward to comparisons of segments, and say what they reveal that demonstrations hide,
+- fit a reward to comparisons of segments, and say what they hide,
 - learn from ranked *bad* demonstrations (T-REX), and spend a budget of questions,
 - say why a reward that foresees every answer may still fail.
 """
@@ -43,7 +43,7 @@ torch.set_num_threads(1)
 BETTER = ("worse than the best of them", "about as good as the best of them (within 20 points)",
           "better than any of them")
 predict("preference_based_rl.teachers",
-        "A policy learned from ranked episodes that all return less than -200 will be, on average, ...", BETTER)
+        "Learned from ranked episodes that all return less than -200, policies will be, on average over seeds, ...", BETTER)
 
 # %% tags=["hide-input"]
 roadmap("08")
@@ -91,7 +91,8 @@ $$R = \sum_t \gamma^t r_t, \quad P = (1 - e)\, \sigma(R_\text{left} - R_\text{ri
 
 - `left_rewards`, `right_rewards`: `[pairs, steps]`; row $i$ is one comparison.
 - `labels`: $\mu$, `[pairs]`: 1 left is better, 0 right, 0.5 a tie; anything between is allowed.
-- `discount`: $\gamma$; `error_rate`: $e$, the share of answers given at random. It may be 0, and returns 1000 apart.
+- `discount`: $\gamma$; `error_rate`: $e$, the share of answers given at random (left half of the time). It may be 0, and returns may
+  lie 1000 apart: mind overflow.
 - Return one number, the mean over pairs.
 
 Hand case ($\gamma = 1$, $e = 0$): the pair above, and a tie between equals: $(0.313 + 0.693)/2 = 0.503$.
@@ -131,6 +132,7 @@ from tutorlib.irl import (
     evaluate_transfer,
     fit_preference_table,
     hidden_dimensions,
+    is_hidden,
     pay,
     table_cells,
     visit_counts,
@@ -148,6 +150,7 @@ def random_walks(n, generator, length=5):
     return segments, visit_counts(table_cells(segments, mdp.n_actions, "arrival"), mdp.n_states)
 
 
+# %%
 g, n = torch.Generator().manual_seed(0), 1000
 segments, counts = random_walks(2 * n, g)
 paid = taste[segments.states[:, 1:]]                                     # [2 n, steps]
@@ -156,8 +159,8 @@ table = fit_preference_table(counts[:n], counts[n:], labels, l2=0.1)
 for name, R in (("nothing (all 0)", 0 * taste), ("the true taste", taste), ("the fitted table", table)):
     steps = R[segments.states[:, 1:]]
     print(f"{name:<17} your loss: {float(segment_bt_loss(steps[:n], steps[n:], labels, 1.0, 0.0)):.4f}")
-print(f"policy planned for the fitted table: {evaluate_transfer(mdp, pay(mdp, table, 'arrival')).regret_share:.1%} "
-      "of what a random policy loses")
+regret = evaluate_transfer(mdp, pay(mdp, table, "arrival")).regret_share
+print(f"the plan for the fitted table loses {regret:.1%} of what a random policy loses, against the best plan")
 off = table - table.mean() - (taste - taste.mean())
 gridworld(grid, taste, label="true R (reward on arrival)",
           title=f"What the owner likes: {n} comparisons recover it up to a constant, to {float(off.abs().mean()):.2f} a cell")
@@ -166,12 +169,12 @@ gridworld(grid, taste, label="true R (reward on arrival)",
 r"""
 ## What comparisons reveal
 
-Demonstrations hide a lot (unit 05): any potential $v$, one number per state, can be added as $v(s) - \gamma \mathbb{E}\, v(s')$ without changing
-a soft-optimal policy. What can comparisons of segments not see? A change of the table that alters *no* difference of returns:
-the null space of the differences of visit counts. The cell finds its dimension, as a rank.
+Demonstrations hide any potential $v$, one number per state (unit 05): adding $v(s) - \gamma \mathbb{E}\, v(s')$ changes no
+soft-optimal policy. Comparisons of segments hide what alters *no* difference of returns: the null space of the
+differences of visit counts. The cell counts both dimensions, for these walks.
 
-And the **scale**? A judge without noise gives only an order. Noise speaks: the closer two returns, the more
-often the judge errs (Skalse et al. 2023).
+And the **scale**? A judge without noise gives only an order. With noise, closer returns mean more
+errors, and a known temperature fixes the unit (Skalse et al. 2023).
 """
 
 # %%
@@ -180,7 +183,8 @@ c_sa = visit_counts(table_cells(many, mdp.n_actions, "action"), mdp.n_states * m
 shaping = torch.eye(mdp.n_states, dtype=torch.float64)[:, None] - mdp.discount * mdp.transition_matrix  # [s, a, v]
 from_demos = int(torch.linalg.matrix_rank(shaping.reshape(-1, mdp.n_states)))
 print(f"r(s, a), {c_sa.shape[1]} numbers: soft-optimal demonstrations hide {from_demos} dimensions, "
-      f"comparisons {hidden_dimensions(c_sa[:2000], c_sa[2000:])} (a constant)")
+      f"comparisons {hidden_dimensions(c_sa[:2000], c_sa[2000:])} "
+      f"(a constant, is it hidden? {is_hidden(torch.ones(c_sa.shape[1]), c_sa[:2000], c_sa[2000:])})")
 
 slopes = {}
 for name, temperature in (("noisy judge", 1.0), ("judge without noise", 0.0)):
@@ -198,23 +202,23 @@ lines(slopes, [100, 300, 1000, 3000], xscale="log", xlabel="comparisons", ylabel
 
 # %% [markdown]
 r"""
-Why should the scale matter? Alone, a *common* factor does not, for a greedy planner. But an order of segments does not even
+Why should the scale matter? A common factor changes no greedy plan. But an order of segments does not even
 fix *ratios*. Say three segments are ordered $a < b < c$. With returns $(0, 1, 3)$, a coin flip between $a$ and $c$ is worth
 $1.5$, more than $b$; with $(0, 2, 3)$, less. Same order, opposite choice, as soon as the world offers a gamble.
 
-A noisy judge prefers $c$ to $b$ in 88% of the cases in the first, in 73% in the second: $\sigma(2)$ and $\sigma(1)$.
+So noise tells the two worlds apart: a noisy judge prefers $c$ to $b$ in 88% of the cases in the first, in 73% in the second: $\sigma(2)$ and $\sigma(1)$.
 """
 
 # %% [markdown] tags=["slide"]
 r"""
 ## Play: be the judge
 
-Twenty pairs of walks, and no taste but yours: decide on one before you start (corners? the shortest way to somewhere?
-never twice the same cell?), and judge. The map is fitted after each answer.
+Twenty pairs of walks, and no taste but yours: decide on one first (corners? never twice the same
+cell?), and judge. The map is fitted after each answer.
 
 1. After how many answers do you recognise your taste?
 2. *About the same* is an answer too. What happens to the map?
-3. Judge by something the map cannot hold, such as *it went in a straight line*. What does the map make of it?
+3. Judge by something the map cannot hold, such as *it went straight*. What does the map say?
 
 `judge_me.save("my_taste.json")` keeps your answers, `judge_me.load(...)` replays them.
 """
@@ -254,8 +258,8 @@ Write `trex_labels(lengths, ranks, pairs, spots, window)`:
 
 - `lengths`, `ranks`: steps and rank of each demonstration, `[demonstrations]`; **rank 1 is the best**; ranks may be shared.
 - `pairs`: which two are compared, `[pairs, 2]`, numbers from 0.
-- `spots`: a random number in $[0, 1)$ for each side, `[pairs, 2]`: where its window begins, as a share of the places in which a
-  window fits, rounded down.
+- `spots`: a random number in $[0, 1)$ for each side, `[pairs, 2]`: its window begins at $\lfloor$ spot $\times$ places $\rfloor$, where
+  *places* counts the places in which a window fits.
 - `window`: steps of a window; every demonstration has at least that many.
 - Return `(starts, labels)`: whole numbers `[pairs, 2]`, and floats `[pairs]`: 1 if the first is ranked better, 0 if the second,
   0.5 if they share a rank.
@@ -303,14 +307,7 @@ def ranked(policies, seed, worst=-200.0):
 
 
 # %%
-from tutorlib.irl import (
-    RewardEnsemble,
-    RewardFitConfig,
-    cut_windows,
-    fit_ensemble,
-    segment_features,
-    step_features,
-)
+from tutorlib.irl import RewardEnsemble, RewardFitConfig, cut_windows, fit_ensemble, segment_features, step_features
 
 
 def fit_to_ranking(obs, actions, ranks, seed, n_pairs=1000, window=45, rule=trex_labels):
@@ -425,10 +422,6 @@ def query_budget(returns, segments, asked, budget):
 
 
 # %%
-TEST, test_counts = random_walks(1000, torch.Generator().manual_seed(99))
-test_gap = taste[TEST.states[:, 1:]].sum(1)[:500] - taste[TEST.states[:, 1:]].sum(1)[500:]
-
-
 def survey(seed, active, rounds=8, per_round=6, members=4):
     """Return after each round: agreement with the truth on fresh pairs, and regret (share)."""
     g = torch.Generator().manual_seed(seed)
@@ -445,16 +438,25 @@ def survey(seed, active, rounds=8, per_round=6, members=4):
         new = as_tensor(query_budget(returns, pool, known, per_round)).long()
         asked = torch.cat([asked, new])
         labels = torch.cat([labels, judge.label(paid[new[:, 0]], paid[new[:, 1]], g)])
-        sides = counts[asked[:, 0]], counts[asked[:, 1]], labels
-        again = [torch.randint(len(labels), (len(labels),), generator=g).bincount(minlength=len(labels)) for _ in guesses]
+        sides, k = (counts[asked[:, 0]], counts[asked[:, 1]], labels), len(labels)
+        again = [torch.randint(k, (k,), generator=g).bincount(minlength=k) for _ in guesses]
         guesses = torch.stack([fit_preference_table(*sides, l2=0.3, weights=w) for w in again])
         table = fit_preference_table(*sides, l2=0.3)
-        agreement.append(float((((test_counts[:500] - test_counts[500:]) @ table > 0) == (test_gap > 0)).double().mean()))
+        agreement.append(foresight(table))
         regret.append(evaluate_transfer(mdp, pay(mdp, table, "arrival")).regret_share)
     return agreement, regret
 
 
 # %%
+TEST, test_counts = random_walks(1000, torch.Generator().manual_seed(99))
+test_gap = taste[TEST.states[:, 1:]].sum(1)[:500] - taste[TEST.states[:, 1:]].sum(1)[500:]
+
+
+def foresight(table):
+    """Return the share of fresh pairs that a table foresees."""
+    return float((((test_counts[:500] - test_counts[500:]) @ table > 0) == (test_gap > 0)).double().mean())
+
+
 surveys = {name: torch.tensor([survey(seed, name == "most disputed") for seed in tqdm(range(8), desc=name)])
            for name in ("most disputed", "at random")}  # [seeds, 2, rounds]
 for name, found in surveys.items():
@@ -481,11 +483,11 @@ r"""
 Now without demonstrations. The arm starts with random motions, and in turn:
 
 1. roll out the present policy;
-2. ask about 20 pairs of segments of 15 steps, the most disputed of 200;
-3. fit three reward networks to *all* answers so far, allowing for 10% random ones;
-4. train PPO on their mean, standardised: comparisons fix no constant, and PPO likes rewards near 1.
+2. ask about 20 pairs of 15-step segments, the most disputed of 200;
+3. fit three reward networks to *all* answers, allowing for 10% random ones;
+4. train PPO on their mean, standardised: comparisons fix no constant.
 
-The loop matters: a reward fitted to clumsy behaviour has never seen the arm near the top. The labeller errs on purpose.
+The loop matters: a reward fitted to clumsy behaviour never saw the arm near the top. The labeller errs on purpose.
 """
 
 # %%
@@ -508,11 +510,11 @@ r"""
 ## Break it
 
 It rains. Every step costs 1, under the trees 0.7, in puddles 2; a gate G leads out of the garden and ends the walk. Everybody
-hurries home. The owner, who has all this in mind, judges 3000 pairs of segments of five steps.
+hurries home. The owner judges 3000 pairs of segments of five steps, all this in mind.
 
-The fit has no bug. It foresees fresh pairs as well as the true reward itself. The dog plans with it, and never comes home.
+The fit has no bug. It foresees fresh pairs about as well as the true reward. The dog plans with it, and never comes home.
 
-The next cell counts, the picture shows. What is missing from the table? (You have seen it twice today.)
+What is missing from the table? (You have seen it twice today.)
 """
 
 # %%
@@ -539,6 +541,7 @@ def home(reward):
     return policy, float(state_distributions(rain.mdp, policy, 40)[40, gate])
 
 
+# %%
 g = torch.Generator().manual_seed(1)
 left, right, said = judged_walks(3000, [5], g)
 fitted = fit_preference_table(left, right, said, l2=0.1)
@@ -560,10 +563,10 @@ r"""
 ## Diagnosis: the hidden constant
 
 Segments of one length cannot show a constant. Where everybody lives equally long, as the arm does, it does not matter. Here the
-dog decides *when to stop*, and the constant decides that: below zero it hurries, above zero it stays for ever. (Unit 03 met this with
-entropy; unit 07 meets it in imitation.)
+dog decides *when to stop*: if every step costs, it hurries; if every step pays, it stays for ever. (Unit 07 met
+this in imitation.)
 
-The cure is to ask what reveals it: compare segments of *different* length, if the judge really counts steps. If not (longer clips
+The cure: compare segments of *different* length, if the judge really counts steps. If not (longer clips
 look better), the same sums learn a taste for length.
 """
 
@@ -681,10 +684,10 @@ r"""
 ## What you take along
 
 1. Bradley-Terry on sums of rewards: a logistic regression on differences, in which a constant cancels.
-2. Comparisons hide one number where demonstrations hide one per state; noise reveals the scale.
+2. Here comparisons hide one number, demonstrations one per state; noise of known size reveals the scale.
 3. A ranking of bad demonstrations can teach more than the best of them: by extrapolation, which nobody guarantees.
-4. Ask where models contradict each other, and plot random beside it.
-5. A reward can foresee every answer and still fail: the constant it cannot see decides when to stop.
+4. Ask where models disagree, and plot random beside it.
+5. A reward can foresee answers and still fail: the constant it cannot see decides when to stop.
 """
 
 # %%

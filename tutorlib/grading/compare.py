@@ -97,7 +97,9 @@ def _compare_arrays(got, want: torch.Tensor, rtol, atol, path) -> Difference | N
         return Difference("shape", f"{_here(path)}{wanted} was expected, "
                                    f"got shape {tuple(array.shape)}", path)
     if _family(array) != _family(want):
-        if not (_family(want) == "float" and not isinstance(got, torch.Tensor | np.ndarray)):
+        listed = not isinstance(got, torch.Tensor | np.ndarray)
+        if not (listed and (_family(want) == "float"
+                            or _family(want) == "integer" and _all_whole(got))):
             return Difference("dtype", f"{_here(path)}values of kind {_family(want)} were expected,"
                                        f" got {_family(array)} ({str(array.dtype)[6:]})", path)
     return _compare_values(array, want, rtol, atol, path)
@@ -142,6 +144,13 @@ def as_tensor(value) -> torch.Tensor | None:
     except Exception:
         return None
     return None
+
+
+def _all_whole(value) -> bool:
+    """Return whether every number in a nested list is of an integer type."""
+    if isinstance(value, list | tuple):
+        return all(map(_all_whole, value))
+    return _family(as_tensor(value)) == "integer"
 
 
 def _family(tensor: torch.Tensor) -> str:

@@ -155,6 +155,13 @@ MUTANTS = (
            "The better demonstration's window begins later. Then time since the start ranks every "
            "pair, and a network that can read the time learns the clock. (The first T-REX did this "
            "on purpose, for games of progress.) Place windows without looking at ranks."),
+    Mutant("rounded_up", _from(lambda n, r, p, s, w: (s * (n[p] - w + 1)).ceil().long()),
+           "You round up: the first place is then hardly ever used, and the last window can end "
+           "a step after its demonstration. Round down: `.long()` or `floor`."),
+    Mutant("plus_and_minus", _from(labels_of=lambda n, ranks, pairs: torch.sign(
+               ranks[pairs[:, 1]] - ranks[pairs[:, 0]]).double()),
+           "Your labels are 1, 0 and -1. They are shares of a vote: 1 if the first is better, 0.5 "
+           "for a tie, 0 if the second is."),
     Mutant("rounded", _from(lambda n, r, p, s, w: (s * (n[p] - w + 1)).round().long()),
            "You round to the nearest place, which can be one too far and makes the first place "
            "rarer. Round down: `.long()` or `floor`."),
@@ -176,9 +183,15 @@ def _loops(lengths, ranks, pairs, spots, window):
     return torch.tensor(starts), torch.tensor(labels)
 
 
+def _lists(lengths, ranks, pairs, spots, window):
+    starts, labels = _loops(lengths, ranks, pairs, spots, window)
+    return starts.tolist(), labels.tolist()
+
+
 VARIANTS = (
     Variant("numpy, a sign", _numpy),
     Variant("loops", _loops),
+    Variant("lists of lists", _lists),
 )
 
 
