@@ -307,7 +307,14 @@ def ranked(policies, seed, worst=-200.0):
 
 
 # %%
-from tutorlib.irl import RewardEnsemble, RewardFitConfig, cut_windows, fit_ensemble, segment_features, step_features
+from tutorlib.irl import (
+    RewardEnsemble,
+    RewardFitConfig,
+    cut_windows,
+    fit_ensemble,
+    segment_features,
+    step_features,
+)
 
 
 def fit_to_ranking(obs, actions, ranks, seed, n_pairs=1000, window=45, rule=trex_labels):

@@ -99,7 +99,7 @@ def _compare_arrays(got, want: torch.Tensor, rtol, atol, path) -> Difference | N
     if _family(array) != _family(want):
         listed = not isinstance(got, torch.Tensor | np.ndarray)
         if not (listed and (_family(want) == "float"
-                            or _family(want) == "integer" and _all_whole(got))):
+                            or (_family(want) == "integer" and _all_whole(got)))):
             return Difference("dtype", f"{_here(path)}values of kind {_family(want)} were expected,"
                                        f" got {_family(array)} ({str(array.dtype)[6:]})", path)
     return _compare_values(array, want, rtol, atol, path)
