@@ -17,14 +17,14 @@ of them you may believe, and what more you would have to watch.
 r"""
 ## I show you an optimal policy
 
-Below, a robot crosses a yard in the wind. The arrows are an **optimal** policy. You are not told what it is paid for. Six explanations
-are offered:
+Below, a robot crosses a yard in the wind, paid 10 for reaching G and -1 a step. The arrows are an **optimal** policy. If you saw them
+alone, six explanations:
 
 - A: twice what it is really paid,
 - B: nothing at all,
 - C: a cost of 1 per step, and no goal,
 - D: 2 added to every step's pay,
-- E: what it is paid, plus the rise of a random landscape,
+- E: its pay, plus the rise $\gamma\, \Phi(s') - \Phi(s)$ of a random landscape,
 - F: 1 for each move along the arrows, 0 for others.
 """
 
@@ -65,8 +65,9 @@ $$x \ge y + 0.5\,x, \qquad \text{that is} \qquad y \le 0.5\,x .$$
 
 Half of the plane explains it: $(1, -1)$, $(-7, -5)$, $(0, 0)$.
 
-Now somebody walks with probability $0.75$, softly, at $\lambda = 1$. As $Q = V + \lambda \log \pi$ (unit 03),
-$x = \log 0.75 + v$ and $y + 0.5\,v = \log 0.25 + v$, for *any* $v$: a line.
+Now somebody walks softly, with probability $p$, at $\lambda = 1$. As $Q = V + \lambda \log \pi$ (unit 03),
+$x = \log p + v$ and $y + \gamma v = \log (1 - p) + v$, for *any* $v$: a line. The right picture draws it for the soft policies of
+$(1, -1)$ under two discounts.
 """
 
 # %% tags=["hide-input"]
@@ -145,22 +146,25 @@ candidates = {"A, twice the pay": 2 * mdp.reward, "B, nothing": 0 * mdp.reward,
               "C, costs only": costs, "D, 2 more a step": mdp.reward + 2,
               "E, plus a rise": mdp.reward + rise, "F, 1 for the arrows": expert}
 tables = torch.stack(list(candidates.values())).masked_fill(~alive[:, None], 0.0)
+raised = torch.stack([mdp.reward + 3]).masked_fill(~alive[:, None], 0.0)
 verdicts = [bool(x) for x in explains(mdp, expert, tables)]
 for name, table, verdict in zip(candidates, tables, verdicts, strict=True):
     best = value_iteration(mdp.replace(reward=table))
     print(f"{name:<20} explains: {verdict!s:<6} from S the best is worth "
           f"{float(best.values @ mdp.initial_state_dist):6.2f}")
+print(f"3 more a step        explains: {bool(explains(mdp, expert, raised)[0])}")
 outcome = HOW_MANY[sum(verdicts) - 1]
 
 # %% [markdown] tags=["slide"]
 r"""
 ## Why so many, and why not F
 
-The conditions are linear in $r$, so their solutions form a **cone**: scale one, add two, and you stay inside. Its tip is $r = 0$: then
-no policy beats any other. In the yard it has full dimension, 48. (C has no goal, but arriving ends the costs.)
+The conditions are linear in $r$, so their solutions form a **cone**: scale one, add two, and you stay inside. Its tip is $r = 0$. In the
+yard it has full dimension, 12 cells times 4 actions. (C has no goal, but arriving ends the costs. D is luck: 2 more a step keep the
+arrows, 3 do not.)
 
 F looks most faithful. But it pays for *following the arrows*, and arriving ends the pay: the best plan turns back just before G, again
-and again. Unit 07 meets this trap as survival bias.
+and again. Unit 07 meets this as survival bias.
 """
 
 # %% [markdown] tags=["slide"]
@@ -204,9 +208,6 @@ def shape_reward(mdp, potential):
 
 
 # %%
-from tutorlib.irl import redistribution
-
-
 def mean_reward(table):
     """Return r(s, a) of an answer that may be r(s, a, s')."""
     table = as_tensor(table).double()
@@ -219,12 +220,7 @@ soft = [soft_value_iteration(m, 1.0, tolerance=1e-13) for m in (mdp, shaped)]
 print(f"rewards changed by up to {float((shaped.reward - mdp.reward).abs().max()):.1f} a step")
 print(f"optimal actions changed in {int((hard[0].policy != hard[1].policy)[alive].any(-1).sum())} cells")
 print(f"soft probabilities changed by {float((soft[0].policy - soft[1].policy)[alive].abs().max()):.0e}")
-print(f"V' is V - Φ, to {float((hard[1].values - hard[0].values + landscape).abs().max()):.0e}\n")
-anything = 5 * normal(torch.Generator().manual_seed(0), *mdp.transition_matrix.shape)
-lottery = redistribution(mdp, anything)  # pays by where the wind leads; its mean over s' is 0
-unseen = (mdp.transition_matrix * lottery).sum(-1).abs().max()
-print(f"S'-redistribution: single moves pay up to {float(lottery.abs().max()):.0f} more or less, "
-      f"r(s, a) moves by {float(unseen):.0e}")
+print(f"V' is V - Φ, to {float((hard[1].values - hard[0].values + landscape).abs().max()):.0e}")
 
 # %% [markdown] tags=["slide"]
 r"""
@@ -255,8 +251,9 @@ price on size:
 
 $$\max_{|R| \le 1} \; \sum_s \min_{a \neq \pi(s)} \big(V^\pi(s) - Q^\pi(s,a)\big) - c \sum_s |R(s)|, \qquad V^\pi(s) \ge Q^\pi(s,a)$$
 
-For a reward $R(s)$ of the state that is left, the constraint is $(P_{a_1} - P_a)(I - \gamma P_{a_1})^{-1} R \succeq 0$. $R = 0$ always
-satisfies it, so the program never fails; it may only say nothing. Here $R$ is paid on arrival, as in our gridworlds.
+For a reward $R(s)$ of the state that is left, the constraint is $(P_{\pi} - P_a)(I - \gamma P_{\pi})^{-1} R \succeq 0$, with $P_\pi$ the
+moves under the policy. $R = 0$ always satisfies it, so the program never fails; it may only say nothing. The cell pays $R$ on *arrival*
+instead, as our gridworlds do.
 """
 
 # %%
@@ -285,7 +282,7 @@ return is $w \cdot \mu(\pi)$, and
 $$|J(\pi) - J(\pi_E)| = |w \cdot (\mu(\pi) - \mu_E)| \le |\mu(\pi) - \mu_E|_2 .$$
 
 Match $\mu_E$, and you are as good as the expert, *whatever $w$ is* (Abbeel and Ng 2004). Each round plans for where the mixture so far
-falls short, and mixes the new policy in.
+falls short, and mixes the new policy in: by a **projection**, which you write, or by **max-margin**, the best mixture of all policies so far.
 """
 
 # %% [markdown] exercise="reward_ambiguity.projection_step"
@@ -347,7 +344,7 @@ def learn(phi, mu_expert, rounds=ROUNDS):
 from tutorlib.viz import learning_curves
 
 names = ("distance, your rounds", "loss, your rounds", "distance, max-margin")
-curves, worst = {name: [] for name in names}, -math.inf
+curves, worst = {name: [] for name in names}, -math.inf  # worst: loss minus distance, at most 0
 for seed in range(SEEDS):
     phi, w = hidden_task(seed)
     taught = soft_value_iteration(mdp.replace(reward=phi @ w), 0.5).policy  # an expert who wavers
@@ -364,7 +361,8 @@ ends = {name: 10 ** (sum(run[-1] for run in runs) / SEEDS) for name, runs in cur
 met = max(next(i for i, g in enumerate(run) if g <= -6) for run in curves[names[2]])  # rounds to 1e-6
 learning_curves(curves, range(ROUNDS), higher_is_better=False, band=(0, 100), xlabel="round",
                 ylabel="log10 of distance or loss (return)",
-                title=f"The loss stays below the distance: {ends[names[0]]:.1g} after {ROUNDS} projections; "
+                title=f"In every run the loss {'stays below' if worst < 1e-12 else 'exceeds'} the distance: "
+                      f"{ends[names[0]]:.1g} after {ROUNDS - 1} projections; "
                       f"max-margin is there after {met} rounds")
 
 # %% [markdown]
@@ -417,11 +415,11 @@ def reward_family(mdp, policy, values, temperature):
 
 # %% [markdown]
 r"""
-How many dimensions does each kind of evidence leave open? The next cell counts, in the yard: 12 cells, 4 actions, 48 numbers. It
-adds small random rewards for the hard policy, and asks for flat directions of the soft one.
+How many dimensions does each kind of evidence leave open? The next cell counts in the yard, 48 numbers: it goes deep into the cone (at its
+edge many steps would leave it) and adds small random rewards; and it counts the soft policy's flat directions.
 
 It also looks at *scale* (Skalse et al. 2023): a soft policy at a known temperature fixes it. So do noisy comparisons of two paths,
-$P = \sigma(R_1 - R_2)$; noiseless ones do not.
+$P = \sigma(R_1 - R_2)$; a bare order does not.
 """
 
 # %%
@@ -439,7 +437,7 @@ double = mdp.replace(reward=2 * mdp.reward)
 at = {lam: float((soft_value_iteration(double, lam).policy - pi)[alive].abs().max()) for lam in (1, 2)}
 print(f"doubled pay:    soft policy moves by {at[1]:.2f} at λ = 1, by {at[2]:.0e} at λ = 2")
 for factor in (1, 2):
-    print(f"paths 1 apart, pay x {factor}: noiseless order P = {1.0:.2f}, "
+    print(f"paths 1 apart, pay x {factor}: order P = {float(factor > 0):.2f}, "
           f"noisy P = {1 / (1 + math.exp(-factor)):.2f}")
 
 # %% [markdown] tags=["slide"]
@@ -455,7 +453,7 @@ Rows are pairs $(s,a)$; $E$ copies $v(s)$ to each action. What $(v_1, v_2)$ may 
 $$M = [\,E - \gamma_1 P_1,\; -(E - \gamma_2 P_2)\,], \qquad 2|S| \text{ columns.}$$
 
 In endless processes a constant always stays open: at best rank $M = 2|S| - 1$, and $r$ is known *up to a constant* (Cao et al. 2021).
-With an end, a constant changes behaviour: the rank can be full.
+With an end, a constant can change behaviour (candidate D, a little more): the rank can be full.
 """
 
 # %% [markdown] exercise="reward_ambiguity.rank_test"
@@ -526,11 +524,11 @@ print(f"the yard, two discounts: rank {found.identification.rank} of {found.iden
 r"""
 ## Can one environment do?
 
-Kim et al. (2021) ask it for a fixed horizon, no discount, and actions that decide the next state. Then $P(\tau) \propto e^{R(\tau)}$, and
-one sees differences of path sums: the rank of a matrix of *visit counts*.
+Kim et al. (2021) ask it for rewards $R(s)$, a fixed horizon, no discount, and actions that decide the next state. A path $\tau$ then has
+$P(\tau) \propto e^{R(\tau)}$: one sees differences of path sums, and the question is the rank of a matrix that counts visits.
 
 Walk round a ring, both ways, from place 0. If it is even, even and odd places alternate: add $c$ to one kind, take it from the other, and
-all path sums move alike. An odd ring, or a place to stop, breaks the beat.
+all path sums move alike. An odd ring, or a stop, ends that.
 """
 
 # %%
@@ -556,7 +554,7 @@ for name, process in {"3 places": ring(3), "4 places": ring(4), "5 places": ring
 
 # %% [markdown]
 r"""
-In their words: a strongly connected graph identifies the reward exactly when it is *aperiodic*, given a horizon long enough. Under
+Their result: a strongly connected graph identifies the reward exactly when it is *aperiodic*, given a horizon long enough. Under
 chance this fails: there the causal soft policy does not follow $P(\tau) \propto e^{R(\tau)}$ (unit 06).
 
 Text has no chance, but its states form a tree: no prefix comes back, and only sums along whole answers are seen. How to spread them over
@@ -595,15 +593,17 @@ for name in ("discount 0.9 and 0.85", "discount 0.9 and 0.5", "two dynamics"):
 at_end = {name: 10 ** (sum(run[-1] for run in runs) / 8) for name, runs in errors.items()}
 learning_curves(errors, [math.log10(n) for n in budgets], higher_is_better=False, band=(0, 100),
                 xlabel="log10 of choices observed per state", ylabel="log10 of error of the reward",
-                title=f"All three have rank 11, yet at {budgets[-1]:,} choices the errors are "
+                title=f"Rank {' and '.join(sorted({str(identify(pairs[name]).rank) for name in errors}))} in all three, "
+                      f"yet at {budgets[-1]:,} choices the errors are "
                       + ", ".join(f"{e:.1g}" for e in at_end.values()))
 
 # %% [markdown] tags=["slide"]
 r"""
 ## Break it: explained, and useless
 
-The gate at the top of the yard closes. Five rewards explain what was seen before, each perfectly. We plan for each in the *new* yard, and
-pay the plan what the robot is really paid.
+The gate in the middle of the top row closes. Five rewards explain what was seen: the *linear program*'s and the *shaped pay* the arrows;
+*λ log π* and a *family* member with a random $v$ one soft policy; and the reward known from *two discounts* two of them. We plan for each in
+the *new* yard, and pay the plan what the robot is really paid.
 
 Before you run the cell: which will survive?
 """
@@ -644,11 +644,12 @@ bars({"old yard": [r[0] for r in regret.values()], "gate closed": [r[1] for r in
 r"""
 ## Diagnosis: what transfer needs
 
-$\gamma P_\text{old}\, \Phi - \Phi$ is a shaping in the old dynamics only. In the new ones, paths no longer give back what they were paid.
+$\gamma P_\text{old}\, \Phi - \Phi$ is a shaping in the old dynamics only. In the new ones, paths no longer give back what they were paid. A
+robot that never comes home gets $-1 / (1 - 0.9) = -10$.
 
-A reward transfers when what evidence left open is harmless in the *new* world too: watch several environments, or restrict the reward,
-say to places (that sufficed the linear program here; AIRL builds on it, unit 07). One more trap: $r(s,a)$ averages pay for *arriving*
-over the old wind; in another wind even the exact table is wrong.
+A reward transfers when what stayed open is harmless in the *new* world too: watch several environments, or restrict the reward, say to
+places (enough for the linear program here; AIRL builds on it, unit 07). One more trap: $r(s,a)$ averages what *arriving* pays over the
+wind. In another wind even the exact table is wrong.
 """
 
 # %% [markdown] tags=["slide"]

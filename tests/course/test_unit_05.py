@@ -103,6 +103,13 @@ def test_paying_for_the_arrows_does_not_bring_the_robot_home(world):
     assert float(here[mdp.terminal].sum()) < 0.3
 
 
+def test_two_more_a_step_keep_the_arrows_and_three_do_not(world):
+    _, mdp, alive, expert = world
+    tables = torch.stack([mdp.reward + more for more in (2, 3)])
+    tables = tables.masked_fill(~alive[:, None], 0.0)
+    assert explains(mdp, expert, tables).tolist() == [True, False]
+
+
 def test_the_cone_is_closed_under_sums_and_scale(world):
     _, mdp, alive, expert = world
     generator = torch.Generator().manual_seed(1)

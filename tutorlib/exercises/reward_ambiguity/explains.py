@@ -9,13 +9,14 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from tutorlib.exercises.reward_ambiguity.pictures import show_share
 from tutorlib.exercises.reward_ambiguity.worlds import (
     STREET,
     endless_mdp,
     normal,
     numbers,
     random_mdp,
-    yard,
+    side_room,
 )
 from tutorlib.grading import Case, Exercise, Mutant, Property, Variant
 from tutorlib.grading.compare import as_tensor
@@ -64,16 +65,6 @@ def draw_cases(generator: torch.Generator) -> list[Case]:
     policy = value_iteration(mdp).policy
     return [*cases, Case(args=(mdp, policy, _candidates(generator, mdp, policy)),
                          note="no way leads from the start into the last state")]
-
-
-def side_room(generator: torch.Generator) -> TabularMDP:
-    """Return a process whose last state, a side room, is never reached from the start."""
-    mdp = random_mdp(generator, 4, 3, 0.7, home=1)
-    dense = mdp.transition_matrix.clone()
-    dense[:3, :, 3] = 0.0
-    return TabularMDP.from_dense(
-        dense / dense.sum(-1, keepdim=True), mdp.reward, torch.tensor([1.0, 0.0, 0.0, 0.0]),
-        terminal=mdp.terminal, discount=mdp.discount, state_names=mdp.state_names)
 
 
 def _candidates(generator: torch.Generator, mdp: TabularMDP, policy: Tensor) -> Tensor:
@@ -256,26 +247,6 @@ def same_verdicts(got, want) -> str | None:
     first = int(wrong.nonzero()[0])
     return (f"candidate {first}: expected {bool(want[first])}, got {bool(found[first] > 0)} "
             f"({int(wrong.sum())} of {len(want)} differ)")
-
-
-def show_share(answer):
-    """Draw which of a thousand random rewards explain the yard's optimal policy."""
-    from tutorlib.viz import bars
-
-    grid = yard()
-    policy = value_iteration(grid.mdp).policy
-    shares = {}
-    for noise in (0.1, 0.3, 1.0, 3.0):
-        generator = torch.Generator().manual_seed(0)
-        around = grid.mdp.reward + noise * normal(generator, 100, *grid.mdp.reward.shape)
-        around = around.masked_fill(grid.mdp.terminal[:, None], 0.0)
-        found = as_tensor(answer(grid.mdp, policy, around)) > 0
-        shares[f"± {noise:g}"] = 100 * float(found.double().mean())
-    first, last = shares["± 0.1"], shares["± 3"]
-    return bars(shares, xlabel="noise added to every reward of the yard (standard deviation)",
-                ylabel="rewards that still explain the policy (%)",
-                title=f"Rewards near the true one explain the policy too: {first:.0f} % with a "
-                      f"little noise, {last:.0f} % with much")
 
 
 EXPLAINS = Exercise(

@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from tutorlib.exercises.reward_ambiguity.comparing import same_step
+from tutorlib.exercises.reward_ambiguity.pictures import show_rounds
 from tutorlib.exercises.reward_ambiguity.worlds import normal, numbers
 from tutorlib.grading import Case, Exercise, Mutant, Property, Variant
 from tutorlib.grading.compare import as_tensor
@@ -42,45 +44,6 @@ def by_bisection(expert, mixture, candidate):
     step = (low + high) / 2
     point = torch.from_numpy(m + step * (c - m))
     return step, point, expert - point
-
-
-def same_step(got, want) -> str | None:
-    """Compare step and point; the weights count by their direction: their length is free."""
-    if isinstance(got, torch.Tensor | np.ndarray) or not isinstance(got, tuple | list) or (
-            len(got) != 3):
-        return "expected three values: the step, the point, the weights"
-    step, point, weights = (as_tensor(part) for part in got)
-    order = "; return them in the order step, point, weights"
-    wanted_point, wanted_weights = as_tensor(want[1]).double(), as_tensor(want[2]).double()
-    if step is None or step.numel() != 1:
-        return (f"the step must be one number, got {got[0]!r:.80}; an inner product, `a @ b`, is "
-                f"one{order}")
-    for name, part in (("point", point), ("weights", weights)):
-        if part is None or part.shape != wanted_point.shape:
-            shape = "no tensor" if part is None else f"shape {tuple(part.shape)}"
-            return f"the {name} must have shape {tuple(wanted_point.shape)}, got {shape}{order}"
-    scale = 1 + float(wanted_point.abs().max())
-    slack = 1e-6 if point.dtype == torch.float64 else 1e-4
-    apart = (point.double() - wanted_point).abs()
-    if not bool((apart <= slack * scale).all()):
-        return (f"the point is {_row(point)}, expected {_row(wanted_point)} (step "
-                f"{float(want[0]):.6g}, yours {float(step):.6g})")
-    if not abs(float(step) - float(want[0])) <= 10 * slack:
-        return f"the step is {float(step):.6g}, expected {float(want[0]):.6g}"
-    length = float(weights.double().norm())
-    if length == 0:
-        return "the weights are all 0: the next planner would be paid nothing"
-    direction = weights.double() / length
-    wanted = wanted_weights / wanted_weights.norm()
-    if not bool(((direction - wanted).abs() <= 10 * slack).all()):
-        return (f"the weights point along {_row(direction)}, expected {_row(wanted)} (their length "
-                "is free)")
-    return None
-
-
-def _row(tensor: Tensor) -> str:
-    """Return a vector in little space."""
-    return f"({', '.join(f'{float(x):.5g}' for x in tensor)})"
 
 
 def draw_cases(generator: torch.Generator) -> list[Case]:
@@ -264,34 +227,6 @@ VARIANTS = (
     Variant("numpy", _numpy),
     Variant("loops", _loops),
 )
-
-
-def show_rounds(answer):
-    """Draw the learner's projections in a plane: from a corner towards the expert."""
-    from tutorlib.viz import Picture, new_figure, style
-    from tutorlib.viz.look import series_look
-
-    corners = numbers([[0.0, 0.0], [4.0, 0.0], [5.0, 2.5], [2.0, 4.0], [-0.5, 2.0]])
-    expert = numbers([1.8, 0.35])
-    point, weights = corners[0], expert - corners[0]
-    path = [point]
-    for _ in range(12):
-        best = corners[int((corners @ weights).argmax())]  # the policy these weights ask for
-        _, point, weights = (as_tensor(x).double() for x in answer(expert, point, best))
-        path.append(point)
-    track = torch.stack(path)
-    far = [float((p - expert).norm()) for p in path]
-    title = f"Twelve of your projections: from {far[0]:.2f} to {far[-1]:.3f} away from the expert"
-    with style():
-        fig, ax = new_figure(title=title)
-        closed = torch.cat([corners, corners[:1]])
-        ax.plot(closed[:, 0], closed[:, 1], label="reachable", **series_look(0))
-        ax.plot(track[:, 0], track[:, 1], label="your mixture", **series_look(1))
-        ax.plot(*expert, "k*", markersize=16, label="expert", linestyle="")
-        ax.set(xlabel="first feature expectation", ylabel="second feature expectation")
-        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3)
-    return Picture(fig, alt=f"{title}. A five-cornered region of reachable feature expectations; a "
-                            "path runs from its lower left corner to the expert inside it.")
 
 
 PROJECTION_STEP = Exercise(

@@ -14,7 +14,7 @@ from tutorlib.exercises.maximum_entropy_rl.worlds import (
 from tutorlib.mdp import GridWorld, TabularMDP
 
 __all__ = ["DISCOUNT", "STREET", "YARD", "endless_mdp", "normal", "numbers", "random_mdp",
-           "rounding", "simplex", "yard"]
+           "rounding", "side_room", "simplex", "yard"]
 
 YARD = """
 ....G
@@ -42,3 +42,13 @@ def endless_mdp(generator: torch.Generator, states: int, actions: int,
     """Return a random process without an end."""
     return TabularMDP.from_dense(simplex(generator, states, actions, states),
                                  normal(generator, states, actions), discount=discount)
+
+
+def side_room(generator: torch.Generator) -> TabularMDP:
+    """Return a process whose last state, a side room, is never reached from the start."""
+    mdp = random_mdp(generator, 4, 3, 0.7, home=1)
+    dense = mdp.transition_matrix.clone()
+    dense[:3, :, 3] = 0.0
+    return TabularMDP.from_dense(
+        dense / dense.sum(-1, keepdim=True), mdp.reward, torch.tensor([1.0, 0.0, 0.0, 0.0]),
+        terminal=mdp.terminal, discount=mdp.discount, state_names=mdp.state_names)
