@@ -361,7 +361,7 @@ ends = {name: 10 ** (sum(run[-1] for run in runs) / SEEDS) for name, runs in cur
 met = max(next(i for i, g in enumerate(run) if g <= -6) for run in curves[names[2]])  # rounds to 1e-6
 learning_curves(curves, range(ROUNDS), higher_is_better=False, band=(0, 100), xlabel="round",
                 ylabel="log10 of distance or loss (return)",
-                title=f"In every run the loss {'stays below' if worst < 1e-12 else 'exceeds'} the distance: "
+                title=f"In every run the loss {'stays below' if worst < 1e-12 else 'exceeds'} the distance, "
                       f"{ends[names[0]]:.1g} after {ROUNDS - 1} projections; "
                       f"max-margin is there after {met} rounds")
 
