@@ -290,6 +290,9 @@ def test_a_second_reward_by_radio_button_and_back(mount, pair):
     page.get_by_test_id("two-reset").click()
     wait_until(page, lambda: pair.answer == start)
     assert page.get_by_role("radio", name="a potential").is_checked()
+
+
+@pytest.fixture
 def pad():
     from tutorlib.irl import walk_fitter
 

@@ -65,6 +65,11 @@ def _time_reversed(*args):
     return values.flip(0), policy.flip(0)
 
 
+def _policy_reversed(*args):
+    values, policy = _right(*args)
+    return values, policy.flip(0)
+
+
 def _one_table(*args):
     values, policy = _right(*args)
     return values, policy[:1].expand_as(policy).clone()
@@ -139,6 +144,13 @@ MUTANTS = (
     Mutant("policy_at_temperature_1", _backward(_soft, lambda q, t: _act(q, 1.0)),
            "The values use the temperature, the policy does not. The shares are those of "
            "exp(Q/λ): divide Q by the temperature in the softmax too."),
+    Mutant("value_at_temperature_1", _backward(lambda q, t: _soft(q, 1.0), _act),
+           "The policy uses the temperature, the values do not: λ log Σ exp(Q/λ) is taken at "
+           "λ = 1. One temperature for both."),
+    Mutant("naive_policy", _backward(
+               _soft, lambda q, t: (q / t).exp() / (q / t).exp().sum(-1, keepdim=True)),
+           "The values are safe, the policy is not: at a low temperature exp(Q/λ) overflows. Use "
+           "`torch.softmax`, which takes the maximum out first."),
     Mutant("softmax_over_states", _backward(_soft, lambda q, t: torch.softmax(q / t, 0)),
            "The softmax runs over the states. In each state the *actions* share the probability: "
            "they are the last axis of Q, `dim=-1`."),
@@ -154,11 +166,19 @@ MUTANTS = (
            "You typed the formulas as they stand. At a low temperature exp(Q/λ) is infinite, and "
            "so is V. Let `torch.logsumexp(q / temperature, dim=-1)` compute the logarithm."),
     Mutant("forward_in_time", _forward_in_time,
-           "The loop runs forward, so `values[t + 1]` is still 0 when it is needed, and every "
-           "step plans as if it were the last. Count t down."),
+           "Every step plans as if it were the last: either the value to come, `values[t + 1]`, "
+           "is missing from Q, or the loop runs forward and it is still 0 when it is needed "
+           "(then count t down)."),
     Mutant("time_reversed", _time_reversed,
            "The numbers are right but in reverse order: `values[0]` belongs to the first "
            "decision, and `values[horizon]` is 0."),
+    Mutant("policy_reversed", _policy_reversed,
+           "The values are in order, the policy is in reverse: `policy[0]` belongs to the first "
+           "decision. Going backwards, put each table in front: `insert(0, ...)`, not `append`."),
+    Mutant("pair_swapped", lambda *args: _right(*args)[::-1],
+           "The two are exchanged: return `(values, policy)`, in this order."),
+    Mutant("values_alone", lambda *args: _right(*args)[0],
+           "Only the values are returned. Return a pair, `(values, policy)`."),
     Mutant("one_table_for_all_times", _one_table,
            "Every time got the first decision's policy. With a horizon the policy depends on how "
            "much time is left: keep one table per step."),

@@ -118,6 +118,14 @@ def _departing(moves, phi, theta, shown, start, temperature, horizon):
             (visits @ phi - shown) / temperature)
 
 
+def _worth(worth):
+    def solve(moves, phi, theta, shown, start, temperature, horizon):
+        args = (moves, phi, theta, shown, start, temperature, horizon)
+        values = soft_backup_finite(moves, phi @ theta, temperature, horizon)[0]
+        return (worth(values, start) - theta @ shown) / temperature, debug(*args)[1]
+    return solve
+
+
 MUTANTS = (
     Mutant("as_in_the_failing_run", _with(soft=_hard),
            "This is the failing run: values are passed back by `max`, while the policy is a "
@@ -140,6 +148,15 @@ MUTANTS = (
            "both: λ log Σ exp(Q/λ)."),
     Mutant("terminal_initialisation", _with(last=lambda paid: paid),
            "The values begin with the rewards: the last arrival is paid twice. Begin with zeros."),
+    Mutant("value_of_the_end", _worth(lambda values, start: start @ values[-1]),
+           "The loss takes the values after the last decision, which are 0. What the start is "
+           "worth is `values[0]`, averaged over `initial_state_dist`."),
+    Mutant("values_added_up", _worth(lambda values, start: values[0].sum()),
+           "The loss adds up the values of all states. Average V_0 over where one begins: "
+           "`initial_state_dist @ values[0]`."),
+    Mutant("value_of_state_0", _worth(lambda values, start: values[0, 0]),
+           "The loss takes the value of state 0. Average V_0 over where one begins: "
+           "`initial_state_dist @ values[0]`."),
     Mutant("loss_in_units_of_reward", _with(loss_scale=1.0),
            "The loss is no longer divided by the temperature, the gradient is. Both are in nats: "
            "divide both."),

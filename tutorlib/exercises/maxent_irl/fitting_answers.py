@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from tutorlib.exercises.maxent_irl.gradient import irl_gradient
@@ -22,6 +23,20 @@ def _descent(gradient=irl_gradient, sign=-1.0, least=0.0, count=None):
 
 def _gradient_mutant(name: str):
     return _descent(next(m.answer for m in GRADIENTS if m.name == name))
+
+
+def _rate_forgotten(moves, phi, demos, start, temperature, rate, steps):
+    return _descent()(moves, phi, demos, start, temperature, 1.0, steps)
+
+
+def _temperature_cancelled(moves, phi, demos, start, temperature, rate, steps):
+    return _descent()(moves, phi, demos, start, temperature, rate * temperature, steps)
+
+
+def _another_count(change):
+    def solve(moves, phi, demos, start, temperature, rate, steps):
+        return _descent()(moves, phi, demos, start, temperature, rate, max(0, change(steps)))
+    return solve
 
 
 def _planned_once(moves, phi, demos, start, temperature, rate, steps):
@@ -75,6 +90,24 @@ MUTANTS = (
     Mutant("shown_only", _gradient_mutant("shown_only"),
            "You raise the reward of what was shown and never subtract what the policy expects, so "
            "the weights grow for ever. It is the gap that must vanish."),
+    Mutant("never_updated", _descent(count=0),
+           "All weights are 0: nothing was updated, or a new zero is returned."),
+    Mutant("rate_forgotten", _rate_forgotten,
+           "The learning rate plays no part. Multiply the gradient by it: in the garden, steps of "
+           "rate 1 jump to and fro across the minimum."),
+    Mutant("temperature_cancelled", _temperature_cancelled,
+           "The gradient is multiplied by the temperature, which takes its 1/λ out again. The "
+           "step is the learning rate times the gradient, no more."),
+    Mutant("halved", lambda m, p, d, s, t, rate, n: _descent()(m, p, d, s, t, rate / 2, n),
+           "Each step is half as long as asked: it is the learning rate times the gradient."),
+    Mutant("one_step_too_many", _another_count(lambda n: n + 1),
+           "You take one step more than `steps`."),
+    Mutant("one_step_too_few", _another_count(lambda n: n - 1),
+           "One step is missing: take `steps` of them, and return the weights *after* the last."),
+    Mutant("steps_ignored", _descent(count=200),
+           "The number of steps is your own, not the argument `steps`."),
+    Mutant("begins_at_ones", _descent(least=1.0),
+           "You begin with weights of 1. The task begins with 0, where all actions are alike."),
     Mutant("one_step", _descent(count=1),
            "This is one step of descent. Repeat it `steps` times."),
     Mutant("last_step_alone", _last_step_alone,
@@ -96,18 +129,17 @@ MUTANTS = (
 )
 
 
-def _momentum(moves, phi, demos, start, temperature, rate, steps):
+def _in_numpy(moves, phi, demos, start, temperature, rate, steps):
+    path = [np.zeros(phi.shape[1])]
+    while len(path) <= steps:
+        slope = irl_gradient(moves, phi, torch.from_numpy(path[-1]), demos, start, temperature)
+        path.append(path[-1] - rate * slope.numpy())
+    return path[-1]
+
+
+def _in_halves(moves, phi, demos, start, temperature, rate, steps):
+    """Average over minibatches that hold everything, return a list."""
     theta = torch.zeros(phi.shape[1], dtype=torch.float64)
-    speed = torch.zeros_like(theta)
-    for _ in range(steps):
-        speed = 0.5 * speed + irl_gradient(moves, phi, theta, demos, start, temperature)
-        theta = theta - 0.7 * rate * speed
-    return theta
-
-
-def _from_elsewhere(moves, phi, demos, start, temperature, rate, steps):
-    """Begin at other weights, average over minibatches that hold everything, return a list."""
-    theta = torch.full((phi.shape[1],), 0.3, dtype=torch.float64)
     for _ in range(steps):
         parts = [irl_gradient(moves, phi, theta, half, start, temperature)
                  for half in demos.tensor_split(2)]
@@ -125,7 +157,7 @@ def _gauge_fixed(moves, phi, demos, start, temperature, rate, steps):
 
 
 VARIANTS = (
-    Variant("momentum", _momentum),
-    Variant("another beginning, in halves, a list", _from_elsewhere),
+    Variant("numpy, all weights kept", _in_numpy),
+    Variant("in halves, a list", _in_halves),
     Variant("an equivalent reward", _gauge_fixed),
 )

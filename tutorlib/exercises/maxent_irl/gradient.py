@@ -120,7 +120,7 @@ IRL_GRADIENT = Exercise(
         "```python\n"
         "horizon = demonstrations.shape[1] - 1\n"
         "_, policy = soft_backup_finite(transition_matrix, ..., temperature, horizon)\n"
-        "visits = visitation(transition_matrix, policy, initial_state_dist)\n"
+        "visits = as_tensor(visitation(transition_matrix, policy, initial_state_dist))\n"
         "expected = visits[1:]...        # [features]\n"
         "shown = features[demonstrations[:, 1:]]...   # [features]\n"
         "return ...\n"

@@ -8,7 +8,7 @@ import torch
 from tutorlib.exercises.maxent_irl.backup import soft_backup_finite
 from tutorlib.exercises.maxent_irl.backup_answers import MUTANTS as PASSES
 from tutorlib.exercises.maxent_irl.visits import visitation
-from tutorlib.exercises.maxent_irl.worlds import shown_features
+from tutorlib.exercises.maxent_irl.worlds import HORIZON, TEMPERATURE, shown_features
 from tutorlib.grading import Mutant, Variant
 
 
@@ -77,6 +77,15 @@ def _multiplied(*args):
     return _gap()(*args) * args[-1] ** 2
 
 
+def _their_horizon(moves, phi, theta, demos, start, temperature):
+    longer = torch.zeros(1, HORIZON + 1, dtype=torch.int64)
+    return _expected(moves, phi, theta, longer, start, temperature)
+
+
+def _their_temperature(*args):
+    return _gap()(*args[:-1], TEMPERATURE)
+
+
 def _luck(moves, phi, theta, demos, start, temperature):
     wrong = next(m.answer for m in PASSES if m.name == "luck_as_choice")
     _, policy = wrong(moves, phi @ theta, temperature, demos.shape[1] - 1)
@@ -129,6 +138,17 @@ MUTANTS = (
     Mutant("planned_at_temperature_1", _gap(_at_temperature_1),
            "The policy is planned at temperature 1. Hand `temperature` on to "
            "`soft_backup_finite`: the same λ plans and divides."),
+    Mutant("horizon_of_the_notebook", _gap(_their_horizon),
+           "You plan for as many decisions as a drive in the garden has: is it the notebook's "
+           "global `T`? Take the horizon from the data: `demonstrations.shape[1] - 1`."),
+    Mutant("temperature_of_the_notebook", _their_temperature,
+           "Your temperature is that of the garden: is it the notebook's global `lam`? Use the "
+           "argument `temperature`."),
+    Mutant("shown_on_departure", _gap(shown=lambda phi, d: phi[d[:, :-1]].sum(1).mean(0)),
+           "The policy is counted on arrival, the demonstrations on departure. The same times on "
+           "both sides: `demonstrations[:, 1:]`."),
+    Mutant("one_demonstration", _gap(shown=lambda phi, d: phi[d[0, 1:]].sum(0)),
+           "Only the first demonstration is counted. Take the mean over all."),
     Mutant("policy_hard_coded", _gap(_uniform),
            "The policy does not depend on the weights: changing the reward changes nothing, and "
            "no descent can end. Plan for the reward `features @ weights`, with these weights."),

@@ -137,6 +137,15 @@ def _first_row_missing(moves, policy, start):
     return visitation(moves, policy, start)[1:]
 
 
+def _one_buffer(moves, policy, start):
+    return visitation(moves, policy, start)[-1:].expand(len(policy) + 1, -1)
+
+
+def _start_every_time(moves, policy, start):
+    steps = [torch.einsum("s,sa,sat->t", start, table, moves) for table in policy]
+    return torch.stack([start, *steps])
+
+
 def _decisions_only(moves, policy, start):
     return visitation(moves, policy, start)[:-1, :, None] * policy
 
@@ -187,6 +196,12 @@ MUTANTS = (
     Mutant("first_time_missing", _first_row_missing,
            "The first row is missing: nobody has moved yet at time 0, and all are where "
            "`initial_state_dist` says. T decisions lead through T + 1 states."),
+    Mutant("one_buffer", _one_buffer,
+           "All rows are the same, those of the last time: one tensor was filled again and again. "
+           "Make a new one at each step, or `clone()` it."),
+    Mutant("start_every_time", _start_every_time,
+           "Every step begins at `initial_state_dist` again. Begin there once; then go on from "
+           "where one is, `visits[t]`."),
     Mutant("per_action", _decisions_only,
            "You return visits of states *and* actions. Here the states alone are asked for, at "
            "the T + 1 times: sum over the actions."),
