@@ -88,9 +88,9 @@ def cartpole_ppo(method: str, total_steps: int = CARTPOLE_PPO.total_steps) -> PP
     return replace(CARTPOLE_PPO, total_steps=total_steps, reward_scale=scale)
 
 
-# Discount 0.9, which suits the true reward, left imitators hanging: that resembles a demonstrator
-# who mostly stands still, and only later steps tell the two apart. For GAIL and forward KL;
-# AIRL's policy grew wider than the bounds of actions and stayed poor.
+# With discount 0.9, which suits the true reward, imitators stayed far behind: perhaps as hanging
+# resembles a demonstrator who mostly stands still. For GAIL and forward KL; AIRL's policy grew
+# wider than the bounds of actions and stayed poor.
 PENDULUM_PPO = PPOConfig(total_steps=100_000, n_steps=128, discount=0.97, gae_lambda=0.95,
                          reward_scale=0.3)
 PENDULUM_ADVERSARIAL = AdversarialConfig(ppo=PENDULUM_PPO, disc_learning_rate=1e-3,
