@@ -200,6 +200,7 @@ def test_equivalent_weights_are_one_answer_and_others_are_not():
 # The claims of the lesson
 
 
+@pytest.mark.slow
 def test_two_weights_match_features_and_miss_the_behaviour(world):
     _, mdp, _ = world
     phi, expert = garden_features(), solve_causal(mdp, mdp.reward, LAM)
@@ -266,6 +267,7 @@ def test_a_reward_per_move_runs_away_and_both_cures_hold(world):
         assert min(line["loss"] for line in found.history) > 0
 
 
+@pytest.mark.slow
 def test_places_travel_and_moves_stay_at_home(world):
     """Three seeds, 100 drives: the batch of the lesson at a smaller size."""
     _, mdp, policy = world
