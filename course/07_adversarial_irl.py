@@ -89,7 +89,7 @@ Let $\rho(s, a)$ be occupancies that sum to 1 (unit 01's, times $1 - \gamma$), a
 $$\min_\pi\; D_f = \sum_{s,a} \rho_\pi\, f(u)$$
 
 is 0 exactly where the two agree. No judge yet. He enters because $f(u) = \max_t\, (t u - f^*(t))$, with the **conjugate**
-$f^*(t) = \max_v (t v - f(v))$. Put that in:
+$f^*(t) = \max_v (t v - f(v))$. Put that in, with $\rho_\pi u = \rho_\text{demo}$:
 
 $$\min_\pi \max_{T(s,a)}\; \mathbb{E}_\text{demo}[T] - \mathbb{E}_\pi[f^*(T)]$$
 
@@ -107,8 +107,8 @@ r"""
 | GAIL (Ho and Ermon 2016) | $u \log u - (u + 1) \log \frac{u + 1}{2}$ | $2\, \mathrm{JS}$ |
 | FAIRL (Ghasemipour et al. 2020) | $u \log u$ | forward, $\mathrm{KL}(\rho_\text{demo} \| \rho_\pi)$ |
 
-JS, the Jensen-Shannon divergence, is the mean of both KLs to the mixture $\frac{1}{2}(\rho_\text{demo} + \rho_\pi)$. The tutorial prints JS for
-GAIL; its $f$ gives twice that. Which methods came first does not matter here: they differ in $f$ alone.
+JS, the Jensen-Shannon divergence, is the mean of both KLs to the mixture $\frac{1}{2}(\rho_\text{demo} + \rho_\pi)$. The tutorial [§2.4] prints JS for
+GAIL; its $f$ gives twice that.
 """
 
 # %% [markdown] exercise="adversarial_irl.f_divergence_table"
@@ -298,8 +298,8 @@ the forward KL itself. But the policy gradient takes a reward as *fixed*, while 
 
 $$\frac{d}{d\rho_\pi} \big(\rho_\pi\, r\big) = r + \rho_\pi \frac{d r}{d\rho_\pi} = -u \log u + u\,(\log u + 1) = u$$
 
-The gradient wanted is $u$. A fixed $-u \log u$ is another thing: it even falls as $u$ grows beyond $1/e$. (The same
-correction for AIRL is a constant. That is why its reward may be both.)
+The gradient wanted is $u$. A fixed $-u \log u$ is another thing: it even falls as $u$ grows beyond $1/e$. (For AIRL
+the same extra term is $-1$, a constant, which moves no policy.)
 """
 
 # %%
@@ -351,7 +351,8 @@ discriminator:
 $$D = \frac{e^{f}}{e^{f} + \pi(a|s)}, \qquad f(s, a, s') = g(s) + \gamma\, \Phi(s') - \Phi(s)$$
 
 ($\Phi$ is a shaping potential as in unit 05; Fu et al. call it $h$.) When the policy has become the demonstrator, $D = 1/2$ means
-$f = \log \pi_\text{demo}$, which for a soft-optimal demonstrator (unit 03) is $(Q - V)/\lambda$, an advantage.
+$f = \log \pi_\text{demo}$, which for a soft-optimal demonstrator (unit 03) is the advantage
+$(Q - V)/\lambda = (r + \gamma V(s') - V(s))/\lambda$. So $g = r/\lambda$ and $\Phi = V/\lambda$ fit.
 """
 
 # %% [markdown] exercise="adversarial_irl.airl_logit"
@@ -362,9 +363,10 @@ a batch of transitions.
 - `state_reward`, `potential`, `next_potential`: $g(s)$, $\Phi(s)$, $\Phi(s')$; `log_policy`: $\log \pi(a|s)$; all `[transitions]`.
 - `terminated`: booleans, `[transitions]`; true where the step ended the episode. Nothing follows an end: there $\Phi(s')$
   counts as 0.
-- Return `[transitions]`, finite also where $f$ is in the hundreds: simplify before you compute.
+- Return `[transitions]`, finite also where $f$ is in the hundreds: simplify before you compute. The judge is trained
+  through this logit: do not detach.
 
-For $g = 1$, $\Phi(s) = 2$, $\Phi(s') = 4$, $\gamma = 0.5$, $\log \pi = -1$: $f = 1 + 2 - 2 = 1$, logit $2$. If that step ended the episode: $0$.
+For $g = 3$, $\Phi(s) = 2$, $\Phi(s') = 4$, $\gamma = 0.5$, $\log \pi = -1$: $f = 3 + 2 - 2 = 3$, logit $4$. If that step ended the episode: $2$.
 """
 
 # %% exercise="adversarial_irl.airl_logit"
@@ -382,10 +384,10 @@ r"""
 ## Two doors
 
 A house of two rooms with two doors; in the right room, one cell pays 1 per step. The demonstrator knows the way through the lower
-door, which is open; the upper one is shut. It is soft-optimal at $\lambda = 0.2$.
+door; the upper one is shut. It is soft-optimal at $\lambda = 0.2$.
 
 Play AIRL exactly: $g$ and $\Phi$ are tables, fitted to the discriminator's own loss in each round. Actions decide the next state here, and the
-reward is the state's alone. Then, says theorem C.1 of Fu et al., $g$ is the true reward$/\lambda$ up to a constant.
+reward is the state's alone: then (Fu et al., theorem C.1) $g$ is the true reward$/\lambda$ up to a constant.
 """
 
 # %%
@@ -450,12 +452,12 @@ r"""
 ## Does it scale? Samples and networks
 
 CartPole has no table. So the judge becomes a network: it sees samples of both sides, its logit estimates $h$, and PPO (unit 02) climbs
-`policy_reward(logit)`. The demonstrator is a PPO policy; the imitators see 10 of its episodes and no reward.
+`policy_reward(logit)`. The imitators see 10 episodes of a PPO policy and no reward.
 
-The guard stays on. An episode that falls enters an absorbing state, marked in the observation, so that every episode has the same length in the
-judge's eyes. A penalty on the judge's slope and a limit on its logit keep the pay finite.
+The guard stays on: an episode that falls enters an absorbing state, marked in the observation. A penalty on the judge's slope and
+a limit on its logit keep the pay finite.
 
-With `method="airl"` the judge has the form $g + \gamma \Phi' - \Phi - \log \pi$. It takes about twice as long: try it yourself.
+With `method="airl"` the judge has the form $g + \gamma \Phi' - \Phi - \log \pi$: slower, so left to you.
 """
 
 # %%
@@ -547,7 +549,7 @@ Diagnose it with numbers. Write `survival_bias(reward, logits, mask)`, which spl
 
 $$\sum_{t < L} r(h_t) = \underbrace{\sum_{t < L} r(0)}_{\text{alive}} + \underbrace{\sum_{t < L} \big(r(h_t) - r(0)\big)}_{\text{likeness}}$$
 
-- `reward`: a function from logits to rewards, entry by entry.
+- `reward`: a function of a tensor of logits, entry by entry.
 - `logits`: $h_t$, `[episodes, time]`; `mask`: booleans, true for the steps that an episode lasted. What stands behind the end is filling.
 - Return `[episodes, 2]`: alive, likeness; sums, not means.
 
@@ -587,11 +589,12 @@ for m in METHODS:
 r"""
 ## Diagnosis: survival bias
 
-$-\log(1 - D)$ and $u$ are never negative: every further step pays something, whatever it looks like. $\log D$ is never positive: every
+$-\log(1 - D)$ and $u$ are never negative: every further step pays something. $\log D$ is never positive: every
 step costs, and ending early is the way out. Only $r(0) = 0$ is neutral at the end of the game.
 
 So a do-nothing demonstrator seems to "teach" CartPole, and goal-reaching tasks look solved with $\log D$. Kostrikov et al. 2019
-described the bias. The cure is not a cleverer reward but a **fixed horizon**, or a judge who looks at absorbing states: then $r(0)$ is a constant.
+described the bias. The cure is not a cleverer reward but a **fixed horizon**, or a judge who looks at absorbing states: then all
+are paid $r(0)$ equally often.
 """
 
 # %% [markdown] tags=["slide"]

@@ -113,6 +113,13 @@ MUTANTS = (
                g + d * (torch.where(e, 0.0, n) - h) - lp),
            "γ stands before the whole difference. It belongs to Φ(s') alone, which comes one step "
            "later."),
+    Mutant("discount_on_the_wrong_one", lambda g, h, n, e, lp, d: (
+               g + torch.where(e, 0.0, n) - d * h - lp),
+           "γ stands before Φ(s). It belongs to Φ(s'), which comes one step later."),
+    Mutant("f_dropped_at_the_end", lambda g, h, n, e, lp, d: (
+               torch.where(e, 0.0, g + d * n - h) - lp),
+           "At an end you set the whole f to 0. Only Φ(s') is 0 there: g(s) is still earned, and "
+           "− Φ(s) stays."),
     Mutant("shaping_reversed", lambda g, h, n, e, lp, d: (
                g + h - d * torch.where(e, 0.0, n) - lp),
            "The shaping term has its sign turned: it is γ Φ(s') − Φ(s), what the move gains in "
@@ -184,10 +191,10 @@ AIRL_LOGIT = Exercise(
     reference=airl_logit,
     oracle=in_sixty_digits,
     hand=Case(
-        args=(numbers([1.0, 1.0]), numbers([2.0, 2.0]), numbers([4.0, 4.0]),
+        args=(numbers([3.0, 3.0]), numbers([2.0, 2.0]), numbers([4.0, 4.0]),
               torch.tensor([False, True]), numbers([-1.0, -1.0]), 0.5),
-        # f = 1 + 0.5 * 4 - 2 = 1 and 1 - 2 = -1; minus log pi = -1
-        expected=numbers([2.0, 0.0]),
+        # f = 3 + 0.5 * 4 - 2 = 3 and 3 - 2 = 1; minus log pi = -1
+        expected=numbers([4.0, 2.0]),
         note="the second transition ends its episode; log π = −1 in both"),
     cases=draw_cases,
     properties=(Property("level with the policy", level_with_the_policy),

@@ -108,6 +108,13 @@ MUTANTS = (
            "\"gail_log_d\" is log D, never positive."),
     Mutant("gail_sign", _replaced(gail=lambda h: -softplus(h)),
            "\"gail\" pays log(1 − D): the minus is missing. That rewards being told apart."),
+    Mutant("log_d_sign", _replaced(gail_log_d=lambda h: softplus(-h)),
+           "\"gail_log_d\" pays −log D: a minus too many. log D is never positive, and rises "
+           "with D."),
+    Mutant("pay_at_zero_subtracted", lambda logit, method: (
+               policy_reward(logit, method) - policy_reward(torch.zeros_like(logit), method)),
+           "You subtract r(0). Where episodes end early that constant matters: return the reward "
+           "as it is in the table."),
     Mutant("labels_swapped", lambda logit, method: policy_reward(-logit, method),
            "You use the logit as if label 1 were the policy. Here D is the probability of the "
            "demonstrator: turn its sign back."),

@@ -137,6 +137,18 @@ MUTANTS = (
     Mutant("constants_dropped", _edited(_practical),
            "These are the rewards as they are used, without their constants. The table has the "
            "exact f*(f'(u)): log u − 1 for reverse KL, and −log(1 − D) − log 2 for GAIL."),
+    Mutant("f_not_subtracted", _edited(lambda name, f, t, r, u: (f, t, u * t)),
+           "The third row is u f'(u) alone. The conjugate is t v − f(v) at v = u: subtract f(u)."),
+    Mutant("reverse_constant_dropped", _only(
+               "reverse_kl", lambda f, t, r, u: (f, t, u.log())),
+           "Reverse KL pays log u here, the reward as AIRL uses it. The exact f*(f'(u)) is "
+           "log u − 1."),
+    Mutant("gail_constant_dropped", _only(
+               "jensen_shannon", lambda f, t, r, u: (f, t, (1 + u).log())),
+           "GAIL's reward here is log(1 + u), that is −log(1 − D). The exact f*(f'(u)) has "
+           "another − log 2."),
+    Mutant("product_rule_lost", _only("forward_kl", lambda f, t, r, u: (f, u.log(), r)),
+           "The slope of u log u has two terms: log u + 1, by the product rule."),
     Mutant("half_the_js", _only("jensen_shannon", lambda f, t, r, u: (f / 2, t / 2, r / 2)),
            "You use the Jensen-Shannon divergence itself. The f of the table, and of GAIL, gives "
            "twice that: do not halve it."),
