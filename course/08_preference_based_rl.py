@@ -20,7 +20,7 @@ A robot arm with one joint starts anywhere; each episode lasts three seconds. It
 costs $\theta^2 + 0.1\, \dot\theta^2 + 0.001\, u^2$ ($\theta$: angle from upright, $\dot\theta$: speed, $u$: torque). The learner is not
 told that.
 
-It sees episodes of beginners, none of them good, and a **ranking**: which episode was better than which. A reward is fitted
+It sees episodes of beginners, only the bad ones, and a **ranking**: which episode was better than which. A reward is fitted
 to the ranking, and PPO (unit 02) is trained on that reward. How good can it become?
 """
 
@@ -129,11 +129,13 @@ problem.
 from tutorlib.irl import (
     Labeller,
     cut_segments,
+    cut_windows,
     evaluate_transfer,
     fit_preference_table,
     hidden_dimensions,
     is_hidden,
     pay,
+    segment_features,
     table_cells,
     visit_counts,
 )
@@ -307,14 +309,7 @@ def ranked(policies, seed, worst=-200.0):
 
 
 # %%
-from tutorlib.irl import (
-    RewardEnsemble,
-    RewardFitConfig,
-    cut_windows,
-    fit_ensemble,
-    segment_features,
-    step_features,
-)
+from tutorlib.irl import RewardEnsemble, RewardFitConfig, fit_ensemble, step_features
 
 
 def fit_to_ranking(obs, actions, ranks, seed, n_pairs=1000, window=45, rule=trex_labels):
@@ -338,7 +333,7 @@ def practise(networks, seed):
 
 
 # %%
-SEEDS, trex = 3, []
+SEEDS, trex = 4, []  # seeds 0 to 2 served to choose the window; seed 3 did not
 for seed in tqdm(range(SEEDS), desc="T-REX"):
     policies = beginners(seed)
     obs, actions, returns, ranks = ranked(policies, seed)
@@ -350,42 +345,46 @@ for seed in tqdm(range(SEEDS), desc="T-REX"):
 for seed, run in enumerate(trex):
     print(f"seed {seed}: {len(run['returns'])} episodes, best {run['best']:.0f}; the most advanced beginner averages "
           f"{run['teacher']:.0f}; the policy from the ranking {float(run['fresh'].returns().mean()):.0f}")
-achieved = sum(float(run["fresh"].returns().mean()) for run in trex) / SEEDS
-best_shown = sum(run["best"] for run in trex) / SEEDS
-outcome = BETTER[2] if achieved > best_shown + 20 else BETTER[0] if achieved < best_shown - 20 else BETTER[1]
+run = trex[1]
+short = practise(fit_to_ranking(run["obs"], run["actions"], run["ranks"], 1, window=30), 1)
+print(f"seed 1 once more, with windows of 30 steps: {float(record_demonstrations(ARM, short, 60, seed=7).returns().mean()):.0f}")
 
 # %% tags=["hide-input"]
 from tutorlib.viz import Picture, new_figure, style
 from tutorlib.viz.look import series_look
 
-seen, run = [], trex[0]
-predicted = [run["networks"].reward(o[:, :-1]).sum(1) for o in (run["obs"], run["fresh"].obs)]
-actual = [run["returns"], run["fresh"].returns()]
-rank_correlation = float(torch.corrcoef(torch.stack([x.argsort().argsort().double() for x in (predicted[1], actual[1])]))[0, 1])
-beyond = float((actual[1] > run["best"]).float().mean())
-title = (f"{beyond:.0%} of the new policy's episodes are better than any it was shown, and the fitted reward says so "
-         f"(rank correlation there {rank_correlation:.2f})")
+achieved = sum(float(run["fresh"].returns().mean()) for run in trex) / SEEDS
+best_shown = sum(run["best"] for run in trex) / SEEDS
+outcome = BETTER[2] if achieved > best_shown + 20 else BETTER[0] if achieved < best_shown - 20 else BETTER[1]
+runs = [(run["networks"].reward(o[:, :-1]).sum(1), true) for run in trex
+        for o, true in ((run["obs"], run["returns"]), (run["fresh"].obs, run["fresh"].returns()))]
+predicted, actual = ([torch.cat([run[k] for run in runs[side::2]]) for side in (0, 1)] for k in (0, 1))
+better = [run["fresh"].returns() > run["best"] for run in trex]
+surpassed = sum(float(run["fresh"].returns().mean()) > run["best"] for run in trex)
+title = (f"In {surpassed} of {SEEDS} seeds the new policy is better on average than any episode it was shown; "
+         f"so are {float(torch.cat(better).float().mean()):.0%} of all its episodes")
 with style():
     fig, ax = new_figure(title=title, width=8.4)
     for index, name in enumerate(("ranked demonstrations", "the new policy's episodes")):
         ax.plot(actual[index], predicted[index], label=name, **series_look(index) | {"linestyle": "", "alpha": 0.7})
-    ax.axvline(run["best"], color="#5a5a5a", ls="--", lw=1.4, marker="", label=f"best demonstration: {run['best']:.0f}")
-    ax.set(xlabel="true return (reward)", ylabel="predicted return (standardised)")
+    best = max(run["best"] for run in trex)
+    ax.axvline(best, color="#5a5a5a", ls="--", lw=1.4, marker="", label=f"best demonstration: {best:.0f}")
+    ax.set(xlabel="true return (reward)", ylabel="predicted return (standardised in each seed)")
     fig.legend(loc="outside lower left", ncols=3)
-Picture(fig, alt=f"{title}. Scatter of predicted against true return, seed 0. Demonstrations from "
-        f"{float(actual[0].min()):.0f} to {run['best']:.0f} rise together; the new policy's episodes go on to the upper right, "
-        f"from {float(actual[1].min()):.0f} to {float(actual[1].max()):.0f}.")
+Picture(fig, alt=f"{title}. Scatter of predicted against true return, {SEEDS} seeds together. Demonstrations have true "
+        f"returns from {float(actual[0].min()):.0f} to {best:.0f}, the new policies' episodes from "
+        f"{float(actual[1].min()):.0f} to {float(actual[1].max()):.0f}.")
 
 # %% [markdown] tags=["slide"]
 r"""
 ## How can that be?
 
 Imitation copies *what was done*. A reward says *why one was better than another*, here: higher and calmer. That
-direction goes on beyond the last demonstration, and PPO follows it. This is **extrapolation**: nothing guarantees it (try `window=30`). It rests
-on the network (cosine and sine of the angle as inputs) and on demonstrations that differ in the right way.
+direction goes on beyond the last demonstration, and PPO follows it: **extrapolation**, which nothing guarantees.
 
-The true reward was used three times: to make the beginners, to rank, and to measure afterwards. The learner saw
-ranks.
+The true reward made the beginners, ranked, measured, and helped once more: the window of 45 was chosen by
+true returns in seeds 0 to 2. The last line shows seed 1 with windows of 30. Seed 3 was not looked
+at then.
 """
 
 # %% [markdown] tags=["slide"]
@@ -502,10 +501,10 @@ from tutorlib.irl import ARM_PPO, PreferenceLoopConfig, learn_from_preferences
 
 loop = PreferenceLoopConfig(rounds=5, queries=20, length=15)  # 5 PPO iterations a round
 judge = Labeller(temperature=1.0, error_rate=0.1)
-asked = [learn_from_preferences(ARM, judge, loop, seed) for seed in tqdm(range(SEEDS), desc="loop")]
+asked = [learn_from_preferences(ARM, judge, loop, seed) for seed in tqdm(range(3), desc="loop")]
 curves = {"100 comparisons": torch.tensor([[h["true_return"] for h in result.history] for result in asked])}
 told_config = replace(ARM_PPO, total_steps=25 * 32 * 61)
-told = [train_ppo(ARM, told_config, seed).episode_returns for seed in tqdm(range(SEEDS), desc="true reward")]
+told = [train_ppo(ARM, told_config, seed).episode_returns for seed in tqdm(range(3), desc="true reward")]
 curves["told the true reward"] = torch.tensor([[sum(r[k * 160 - 32:k * 160]) / 32 for k in range(1, 6)] for r in told])
 final = {name: float(c[:, -1].mean()) for name, c in curves.items()}
 learning_curves(curves, 20 * torch.arange(1, 6), xlabel="comparisons asked so far", ylabel="true return (mean of 32 episodes)",

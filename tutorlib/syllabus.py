@@ -58,7 +58,7 @@ UNITS = (
     Unit("07", "adversarial_irl", "Adversarial IRL", "II",
          "Match a demonstrator by a game between policy and discriminator", 100, ("02", "06")),
     Unit("08", "preference_based_rl", "Preference-based RL", "II",
-         "Do better than the demonstrator by learning from comparisons", 115, ("02",)),
+         "Do better than the demonstrator by learning from comparisons", 150, ("02",)),
     Unit("09", "language_mdp", "The language MDP", "III",
          "See text generation as a decision process, and solve a small one exactly", 0, ("03",)),
     Unit("10", "sft_is_imitation", "SFT is imitation", "III",

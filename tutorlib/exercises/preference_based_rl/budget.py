@@ -133,7 +133,7 @@ def same_questions(got, want) -> str | None:
 
 
 HAND_RETURNS = numbers([[[2.0, 0.0], [0.0, 0.0], [5.0, 1.0], [0.0, 2.0]],
-                        [[0.0, 2.0], [0.0, 0.0], [9.0, 1.0], [2.0, 0.0]]])
+                        [[1.0, 2.0], [0.0, 0.0], [9.0, 1.0], [2.0, 1.0]]])
 
 QUERY_BUDGET = Exercise(
     id="preference_based_rl.query_budget",
@@ -144,7 +144,7 @@ QUERY_BUDGET = Exercise(
     hand=Case(
         args=(HAND_RETURNS, torch.tensor([[3, 1], [0, 1], [2, 0], [1, 3]]),
               torch.tensor([False, False, False, False]), 2),
-        # pairs 0 and 3 are one question, votes 0.88 and 0.12; pair 2: 0.982 and 0.9997; pair 1: 0
+        # pairs 0 and 3 are one question, votes 0.88 and 0.27; pair 2: 0.982 and 0.9997; pair 1: 0
         expected=torch.tensor([[1, 3], [0, 2]]),
         note="two members; pairs 0 and 3 are mirror images, and the most disputed"),
     cases=draw_cases,

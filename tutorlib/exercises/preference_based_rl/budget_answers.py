@@ -73,7 +73,38 @@ def _unsorted_rows(returns, segments, asked, budget):
         returns, segments, asked, budget).tolist()], dtype=torch.long).view(-1, 2)
 
 
+def _copies_as_given(returns, segments, asked, budget):
+    kept = ~asked
+    order = variance(returns)[kept].argsort(descending=True, stable=True)
+    return segments[kept][order][:budget]
+
+
+def _mirrors_of_asked(returns, segments, asked, budget):
+    kept = ~asked
+    return _spend(variance(returns)[kept], segments[kept], asked[kept], budget)
+
+
+def _cut_first(returns, segments, asked, budget):
+    found = _only_asked_rows(returns, segments, asked, budget).tolist()
+    known = {tuple(sorted(row)) for row in segments[asked].tolist()}
+    new = [row for k, row in enumerate(found)
+           if row not in found[:k] and tuple(row) not in known]
+    return torch.tensor(new, dtype=torch.long).view(-1, 2)
+
+
 MUTANTS = (
+    Mutant("each_member_unsure", _by(lambda r: (chance(r) * (1 - chance(r))).mean(0)),
+           "p (1 - p) is large where each member by itself is unsure, even if all say the same. "
+           "Take the variance of p *over members*."),
+    Mutant("copies_as_given", _copies_as_given,
+           "You leave out the rows marked in `asked`, but copies and mirror images are not merged: "
+           "(i, j) and (j, i) are one question, and it is returned as (lower, higher)."),
+    Mutant("mirrors_of_asked", _mirrors_of_asked,
+           "Only the rows marked in `asked` are left out; their copies and mirror images were "
+           "answered too. Keep a set of answered questions, each one sorted."),
+    Mutant("cut_first", _cut_first,
+           "You cut the list to the budget before you drop repeats and answered questions, so "
+           "some budget is left unspent. Drop first; others move up."),
     Mutant("uncertainty", _by(_entropy),
            "You ask where the *mean* prediction is closest to one half. There the networks may "
            "agree that it is a coin flip, and no answer would teach them anything. Ask where they "

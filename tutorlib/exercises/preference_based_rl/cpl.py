@@ -118,8 +118,22 @@ def _linear(logits, states, actions, labels, alpha, discount):
 
 MUTANTS = (
     Mutant("raw_logits", _table(lambda x: x),
-           "You use the logits themselves. A policy's logits are known only up to a number per "
-           "state: take `log_softmax` over actions first."),
+           "You use the logits themselves (or a softmax over the whole table, which comes to the "
+           "same). They are known only up to a number per state: take `log_softmax` over actions, "
+           "row by row."),
+    Mutant("logits_over_alpha", lambda logits, states, actions, labels, alpha, discount: cpl_loss(
+               logits / alpha, states, actions, labels, alpha, discount),
+           "You divide the logits by alpha. They already are log pi, up to a number per state; "
+           "alpha only multiplies log pi."),
+    Mutant("discount_from_one", lambda logits, states, actions, labels, alpha, discount: cpl_loss(
+               logits, states, actions, labels, alpha * discount, discount),
+           "Your first step is discounted already. Step 0 counts fully: `discount ** t`, t from "
+           "0."),
+    Mutant("discount_backwards", lambda logits, states, actions, labels, alpha, discount: cpl_loss(
+               logits, torch.cat([states[..., :-1].flip(2), states[..., -1:]], 2),
+               actions.flip(2), labels, alpha, discount),
+           "The discount runs backwards: here the *last* step counts fully. Step t has "
+           "`discount ** t`."),
     Mutant("probabilities", _table(lambda x: torch.softmax(x, 1)),
            "You add probabilities. The advantage is alpha times the *logarithm* of pi: "
            "`log_softmax`."),

@@ -71,7 +71,7 @@ def _whole_error(gap, labels, error_rate):
 
 
 def _winner_only(gap, labels, error_rate):
-    return _cross_entropy(gap, labels, error_rate) * labels
+    return _cross_entropy(gap, torch.ones_like(labels), error_rate) * labels
 
 
 def _mixed(p, error_rate):
@@ -115,6 +115,16 @@ MUTANTS = (
     Mutant("labels_rounded", _with(labels_as=lambda mu: (mu > 0.5).double()),
            "Labels are rounded to 0 or 1. They are shares: 0.5 is a tie and 0.8 an undecided "
            "judge; use them as weights of the two logarithms."),
+    Mutant("ties_for_wins", _with(labels_as=lambda mu: (mu >= 0.5).double()),
+           "Labels are rounded up: a tie counts as a win of the left one. They are shares, 0.5 is "
+           "a tie and 0.8 an undecided judge; use them as weights of the two logarithms."),
+    Mutant("discount_from_one", _with(returns=lambda r, d: d * _returns(r, d)),
+           "Your first step is discounted already. Step 0 counts fully: `discount ** t`, t from "
+           "0."),
+    Mutant("cut_off", _with(loss=lambda g, mu, e: _of_probabilities(
+               torch.sigmoid(g).clamp(1e-7, 1 - 1e-7), mu, e)),
+           "You clamp the probability. A loss above 16 is then cut off, and an obvious mistake has "
+           "no slope: use `logsigmoid` of the difference."),
     Mutant("step_by_step", _step_by_step,
            "You compare step by step and add the losses. The judge saw two whole segments: first "
            "sum each one's rewards, then take one sigmoid of the difference."),
@@ -134,7 +144,7 @@ MUTANTS = (
            "mixes them into the *model's probability*, (1 - e) sigmoid(...) + e / 2."),
     Mutant("whole_error", _with(loss=_whole_error),
            "Random answers fall on both sides: each gets e / 2, not e. As it stands the two "
-           "probabilities do not sum to 1 in the right way."),
+           "probabilities do not sum to 1."),
     Mutant("winner_only", _with(loss=_winner_only),
            "Only the term with `labels` is there. Where the right segment won, mu is 0 and your "
            "loss is silent: the second term is (1 - mu) log P(right)."),
