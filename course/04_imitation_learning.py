@@ -19,8 +19,8 @@ r"""
 A rope walker crosses a river. The wind may push it aside; it leans back and never falls. (Whoever falls needs
 four right strokes in a row to stand on the rope again. The walker knows them. It has never needed them.)
 
-We record 40 walks of 25 steps and clone the walker by counting. In its states the clone does the same in over 99 of 100
-steps. Each step that ends in the river costs 1.
+We record 40 walks of 25 steps and clone the walker by counting, with a tenth of a count for every action: the clone is never
+quite sure. In its states it does the same in over 99 of 100 steps. Each step that ends in the river costs 1.
 """
 
 # %%
@@ -74,7 +74,7 @@ r"""
 ## Behaviour cloning is maximum likelihood
 
 Take the demonstrator's states $s$ as inputs, its actions $a$ as labels. **Behaviour cloning** (BC) fits the policy that
-makes them likeliest [§2.4]:
+makes them likeliest (brackets: the tutorial that this course follows, [§2.4]):
 
 $$\max_\pi \; \mathbb{E}_{s \sim d^E} \, \mathbb{E}_{a \sim \pi^E(\cdot|s)} \big[\log \pi(a|s)\big]$$
 
@@ -93,7 +93,7 @@ $$L = -\frac{1}{\sum_{i,t} m_{i,t}} \sum_{i,t:\, m_{i,t}} \log \pi(a_{i,t} | s_{
 
 - `logits`: $z$, the policy's scores of all actions, `[episodes, steps, actions]`; some are near a thousand.
 - `actions`: what the demonstrator did, whole numbers, `[episodes, steps]`.
-- `mask`: true for a step that happened, `[episodes, steps]`. Short episodes are padded; padding may hold anything, NaN too.
+- `mask`: true for a step that happened, `[episodes, steps]`. Short episodes are padded: with any valid action, and logits that may be NaN.
 - Return one number, in nats: each *step* counts alike.
 
 One step, two actions with scores 1 and 0, the first was taken: $\log(1 + e) - 1 = 0.313$.
@@ -103,9 +103,9 @@ One step, two actions with scores 1 and 0, the first was taken: $\log(1 + e) - 1
 def bc_loss(logits, actions, mask):
     """Return the mean negative log-likelihood, a number, of logits [episodes, steps, actions]."""
     ### BEGIN SOLUTION
-    logps = torch.log_softmax(logits, dim=-1)  # [episodes, steps, actions]
-    chosen = logps.gather(-1, actions[..., None]).squeeze(-1)  # [episodes, steps]
-    return -chosen[mask].mean()  # select first: NaN times 0 would be NaN
+    logps = torch.log_softmax(logits[mask], dim=-1)  # select first: NaN times 0 would be NaN
+    chosen = logps.gather(-1, actions[mask][:, None])  # [happened, 1]
+    return -chosen.mean()
     ### END SOLUTION
 
 
@@ -117,7 +117,7 @@ print(f"the clone on the walks it was made from: loss {loss:.4f} nats, agreement
 # Your loss is a forward KL plus an entropy: a demonstrator who tosses a loaded coin, 10,000 times
 odds = torch.tensor([0.6, 0.3, 0.1], dtype=torch.float64)
 tosses = torch.multinomial(odds, 10_000, True, generator=torch.Generator().manual_seed(0))[None]
-shares = torch.bincount(tosses[0]).double() / tosses.numel()  # what was done, counted
+shares = torch.bincount(tosses[0]).double() / tosses.numel()  # counted: they stand for the demonstrator
 for name, pi in {"the shares counted": shares, "uniform": torch.full((3,), 1 / 3).double()}.items():
     loss = float(as_tensor(bc_loss(pi.log().expand(1, 10_000, 3), tosses, tosses >= 0)))
     kl = float((shares * (shares / pi).log()).sum())
@@ -131,8 +131,8 @@ r"""
 A demonstrator passes a tree on the left or on the right, half each. The clone may only hold *one* bump. $-\log \pi$ is
 dear wherever the demonstrator goes and the clone does not; so the bump must cover both sides.
 
-The reverse, $\mathrm{KL}(\pi \,\|\, \pi^E)$, is dear where the clone goes and the demonstrator does not: it picks a side. It needs the
-clone's own behaviour, which recorded data alone cannot judge (unit 07).
+The reverse, $\mathrm{KL}(\pi \,\|\, \pi^E)$, is dear where the clone goes and the demonstrator does not: it picks a side (both are
+equally good). It asks how likely the demonstrator would do what the *clone* does, and recordings do not say (unit 07).
 """
 
 # %% tags=["hide-input"]
@@ -158,8 +158,8 @@ at_tree["demonstrator"] = float(demonstrator[angles.abs() <= 3].sum())
 per_degree = 2.0  # two grid points a degree
 lines({"demonstrator": demonstrator * per_degree, **{n: bump(*cw) * per_degree for n, cw in fits.items()}}, angles,
       xlabel="steering angle (degrees; the tree is at 0)", ylabel="probability density (per degree)",
-      title=f"Within 3 degrees of the tree: demonstrator {at_tree['demonstrator']:.1%}, "
-            f"one-bump clone {at_tree['forward KL: cloning']:.0%}, reverse KL {at_tree['reverse KL']:.1%}")
+      title=f"The clone steers within 3 degrees of the tree in {at_tree['forward KL: cloning']:.0%} of cases, "
+            f"demonstrator and reverse KL in {max(at_tree['demonstrator'], at_tree['reverse KL']):.1%}")
 
 # %% [markdown] exercise="imitation_learning.error_recursion"
 r"""
@@ -173,7 +173,7 @@ $$f_0 = 0, \qquad \mathrm{cost}(T) = \sum_{t=1}^{T} f_t$$
 
 - Return the expected cost of every horizon from 1 to `horizon`, `[horizon]`.
 
-By hand, $\epsilon = 0.1$, $b = 0.5$: $f_1 = 0.1$, then $f_2 = 0.9 \cdot 0.1 + 0.1 \cdot (0.5 + 0.5 \cdot 0.1) = 0.145$; costs 0.1, 0.245.
+By hand, $\epsilon = 0.1$, $b = 0.4$: $f_1 = 0.1$, then $f_2 = 0.9 \cdot 0.1 + 0.1 \cdot (0.6 + 0.4 \cdot 0.1) = 0.154$; costs 0.1, 0.254.
 """
 
 # %% exercise="imitation_learning.error_recursion"
@@ -223,23 +223,25 @@ Costs lie in $[0, 1]$ a step; $\epsilon$ is the clone's error rate *in the demon
 
 $$J(\pi) \le J(\pi^E) + T^2 \epsilon \qquad (J \text{: expected total cost}),$$
 
-because nothing is known of the states after the first error: at worst all later steps are lost. If errors are measured
-in the states that the *learner* visits, and one error raises the demonstrator's remaining cost by at most $u$, it is
+because nothing is known of the states after the first error: at worst all later steps are lost. If errors are measured in
+the states that the *learner* visits, and one error, after which the *demonstrator* takes over, adds at most $u$ to the cost
+(Ross, Gordon and Bagnell 2011):
 
 $$J(\pi) \le J(\pi^E) + u\, T \epsilon .$$
 
-The tutorial prints $T \epsilon$ [Thm 2.3]; $u$ belongs there.
+The tutorial prints $T \epsilon$ [Thm 2.3]: that is $u = 1$.
 """
 
 # %% [markdown]
 r"""
 ## Play with the way back
 
-The slope on logarithmic axes is the power: 1 for $T$, 2 for $T^2$. Start without a way back.
+The slope on logarithmic axes is the power: for $T$ it is 1, and twice the steps cost 2 times as much; for $T^2$ it is 2, and
+they cost 4 times as much. Start without a way back.
 
-1. Recovery 0: what is the last number of the title at $\epsilon = 0.001$, what at 0.2? Why can the slope not stay at 2?
+1. Recovery 0: how many times as much do 100 steps cost as 50 at $\epsilon = 0.001$, and at 0.2? Why can it not stay near 4?
 2. Now a little recovery, 0.02. At which horizons does it hardly help?
-3. Which recovery halves the cost of 100 steps at $\epsilon = 0.01$?
+3. Between which two positions of the slider is the cost of 100 steps at $\epsilon = 0.01$ halved?
 """
 
 # %% tags=["hide-input"]
@@ -273,8 +275,9 @@ explorer(growth, {"slip": Slider(0.001, 0.2, 0.01, label="slip ε", log=True),
 r"""
 ## Measured: what the clone knows
 
-Is the rope's clone like the walker without a way back, or like the one with? A way back exists: four strokes. Look at what
-the clone would do in the river, and in which of its rows there were data.
+Is the rope's clone like the walker without a way back, or like the one with? A way back exists: four right strokes (they go
+by the names of the leanings; after a wrong one it begins anew). Look at what the clone would do in the river, in which of its
+rows there were data, and what more data change.
 """
 
 # %%
@@ -290,14 +293,20 @@ doubling = rope_cost(clone_of_walker, 50)
 ratio = float(doubling[49] / doubling[24])
 outcome = WHO[min(range(4), key=lambda i: abs(math.log(ratio) - math.log((1, 2, 4, 10)[i])))]
 print(f"\n25 steps cost {float(doubling[24]):.2f}, 50 steps {float(doubling[49]):.2f}: {ratio:.2f} times as much")
+many = sample_trajectories(rope, walker, 400, 25, torch.Generator().manual_seed(0))
+more = rope_cost(clone_tabular(rope, many, smoothing=0.1), 50)
+print(f"cloned from 400 walks: {float(more[24]):.3f} and {float(more[49]):.3f}, {float(more[49] / more[24]):.2f} times")
+sure = float(rope_cost(clone_tabular(rope, walks), 50)[-1])
+print(f"cloned from 40 walks without the tenth of a count: 50 steps cost {sure:.2f}")
 
 # %% [markdown]
 r"""
-In the river the clone guesses: four right guesses in a row at one in three each take $3 + 9 + 27 + 81 = 120$ strokes on
-average. The demonstrator *never shows what it never needs*.
+In the river the clone guesses. Four right guesses in a row at one in three each take $3 + 9 + 27 + 81 = 120$ strokes on
+average: the demonstrator *never shows what it never needs*.
 
-More walks of the same kind do not help: the walker will not fall in for us. What helps is to let the *clone* walk, and to ask
-the walker: what would you do here?
+All slips come from the tenth of a count. It stands for what a real learner does not fit exactly; without it this clone
+never slips. Ten times the walks make slips ten times rarer, but not the growth any slower: the walker will not fall in for us. So let the
+*clone* walk, and ask the walker: what would you do here?
 """
 
 # %% [markdown] exercise="imitation_learning.dagger_loop"
@@ -310,8 +319,8 @@ $\hat\pi$ begins uniform; data $D$ begin empty. For each round $i$:
 3. put the pairs behind all earlier ones in $D$;
 4. clone: `fit(states, actions)` returns a new $\hat\pi$.
 
-- `expert`: its action in each state, whole numbers, `[states]`.
-- Policies are tables, `[states, actions]`; `fit.n_states` and `fit.n_actions` give the sizes.
+- `expert`: its action in each state, whole numbers, `[states]`; to mix it, make it a table.
+- Policies are tables, `[states, actions]`; `fit.n_states` and `fit.n_actions` give the sizes. All inputs but `betas` are tensors.
 - `betas`: one $\beta_i$ for each round, a list.
 - Return `(policy, states, actions)`: the last $\hat\pi$, and $D$ in order.
 """
@@ -389,10 +398,11 @@ Picture(fig, alt=f"{claim}. Expected cost against horizon, both logarithmic. {en
 # %% [markdown]
 r"""
 Both have 1,000 labels of the same expert, and about the same error rate in the demonstrator's states. What differs is
-*where* the questions were asked. (The clone's curve bends once it has long been wet: a step costs at most 1.)
+*where* the questions were asked. (Falling takes two errors in a row, so both start steeply; a step costs at most 1, so the
+clone's curve bends at the end.)
 
-The guarantee has three legs: **aggregation** (or another no-regret learner; the newest round alone will not do), an
-**interactive expert**, and **recoverability**, the constant $u$. Saw off the last: a river without a way out.
+The guarantee, for the best learner of enough rounds, has three legs: **aggregation** (or another way to do well on *all* rounds so
+far, "no regret"), an **interactive expert**, and **recoverability**, the constant $u$. Saw off the last: a river without a way out.
 """
 
 # %%
@@ -401,9 +411,10 @@ from tutorlib.imitation import recoverability
 gorge = tightrope(length=12, wind=0.2, way_out=False)
 drowned = [learn(seed, PLANS["DAgger"], gorge) for seed in range(5)]
 for name, world, found in (("river, four strokes", rope, learners["DAgger"][:5]), ("gorge, no way out", gorge, drowned)):
-    grown = torch.stack([rope_cost(pi, 50, world) for pi in found]).mean(0)
-    print(f"{name:<20} DAgger: 25 steps {float(grown[24]):.2f}, 50 steps {float(grown[49]):.2f}, "
-          f"{float(grown[49] / grown[24]):.1f} times as much (5 seeds)")
+    grown = torch.stack([rope_cost(pi, 50, world) for pi in found])  # [seeds, horizons]
+    times = grown[:, 49] / grown[:, 24]
+    print(f"{name:<20} DAgger: 25 steps {float(grown[:, 24].mean()):.2f}, 50 steps {float(grown[:, 49].mean()):.2f}; "
+          f"{float(times.min()):.2f} to {float(times.max()):.2f} times as much (5 seeds)")
 print("\nu, the most that one slip costs a walker who then follows the demonstrator, T = 50:")
 for recovery in (1.0, 0.5, 0.1, 0.0):
     print(f"  a way back found with probability {recovery:<4g} a step: u = {recoverability(recovery, 50):.1f}")
@@ -413,7 +424,7 @@ r"""
 ## Break it: a better loss, a worse driver
 
 A car in a valley must rock itself out: push the way it moves. A hand-written demonstrator does that. We record five episodes
-and clone it with a small network, twice:
+and clone it with a small network in two ways, from three seeds each:
 
 - **plain**: the network sees position and speed;
 - **with memory**: it also sees the action of the step before. More information can only help?
@@ -428,7 +439,7 @@ from tutorlib import imitation
 from tutorlib.control import record_demonstrations
 from tutorlib.imitation import MOUNTAIN_CAR_EXPERT, agreement, pairs_of, validation_loss
 
-CAR = "MountainCar-v0"  # actions: push left, nothing, push right; an episode is cut at 200 steps
+CAR, STARTS = "MountainCar-v0", 3  # push left, nothing, push right; cut at 200 steps; 3 networks each
 shown = record_demonstrations(CAR, MOUNTAIN_CAR_EXPERT, episodes=5, seed=0)
 fresh = record_demonstrations(CAR, MOUNTAIN_CAR_EXPERT, episodes=20, seed=1)  # never trained on
 views = {"plain": lambda demos: demos, "with memory": lambda demos: imitation.with_last_action(demos, 3)}
@@ -436,34 +447,34 @@ config = imitation.BCConfig(max_epochs=80, learning_rate=5e-3)  # one episode of
 cars, scores = {}, {}
 for name, view in views.items():
     inputs = Box(-10, 10, (view(shown).obs.shape[-1],))
-    cars[name] = imitation.clone_in(inputs, Discrete(3), view(shown), config).policy
+    cars[name] = [imitation.clone_in(inputs, Discrete(3), view(shown), config, seed).policy for seed in range(STARTS)]
     held_out = pairs_of(view(fresh))
-    scores[name] = validation_loss(cars[name], *held_out), agreement(cars[name], *held_out)
-    print(f"{name:<12} on 20 fresh episodes of the demonstrator: loss {scores[name][0]:.3f} nats, "
-          f"same action in {scores[name][1]:.1%} of steps")
+    scores[name] = [validation_loss(car, *held_out) for car in cars[name]]
+    agrees = [agreement(car, *held_out) for car in cars[name]]
+    print(f"{name:<12} on 20 fresh episodes of the demonstrator: loss {min(scores[name]):.3f} to {max(scores[name]):.3f} nats, "
+          f"same action in {min(agrees):.1%} to {max(agrees):.1%} of steps")
 
 # %%
 from tutorlib.control import evaluate
 from tutorlib.imitation import SeesLastAction
 
-drivers = {"demonstrator": MOUNTAIN_CAR_EXPERT, "plain": cars["plain"],
-           "with memory": SeesLastAction(cars["with memory"], n_actions=3)}
-returns = {name: float(evaluate(CAR, driver, episodes=40, seed=2).mean()) for name, driver in drivers.items()}
-for name, value in returns.items():
-    print(f"{name:<13} mean return over 40 episodes: {value:7.1f}")
+drivers = {"demonstrator": [MOUNTAIN_CAR_EXPERT], "plain": cars["plain"],
+           "with memory": [SeesLastAction(car, n_actions=3) for car in cars["with memory"]]}
+returns = {name: [float(evaluate(CAR, driver, episodes=40, seed=2).mean()) for driver in each]
+           for name, each in drivers.items()}
+for name, each in returns.items():
+    print(f"{name:<13} mean return over 40 episodes: {', '.join(f'{value:.1f}' for value in each)}")
 
 # %% [markdown] tags=["slide"]
 r"""
 ## Your diagnosis
 
 Something is wrong that no held-out episode shows. Before you open the next cell, decide which one you believe, and which
-measurement would tell:
+*measurement* would tell:
 
 - **A.** over-fitting: five episodes are too few;
 - **B.** a bug in how the last action is fed back when driving;
 - **C.** the network found a short cut that works in recordings only.
-
-(Hint for a measurement: how often does the demonstrator *change* its action?)
 """
 
 # %% tags=["hide-input"]
@@ -480,15 +491,17 @@ def by_kind(policy, demos):
 from tutorlib.imitation import BangBang
 from tutorlib.viz import bars
 
-train_gap = {n: validation_loss(cars[n], *pairs_of(v(shown))) for n, v in views.items()}
-kinds = {name: by_kind(cars[name], view(fresh)) for name, view in views.items()}
+train_gap = {n: sum(validation_loss(car, *pairs_of(v(shown))) for car in cars[n]) / STARTS for n, v in views.items()}
+each = {name: [by_kind(car, view(fresh)) for car in cars[name]] for name, view in views.items()}
+kinds = {name: {k: sum(one[k] for one in rows) / STARTS for k in rows[0]} for name, rows in each.items()}
 repeats = float((fresh.actions[:, 1:] == fresh.actions[:, :-1])[fresh.mask[:, 1:]].float().mean())
 print(f"A. loss on the training episodes: plain {train_gap['plain']:.3f}, with memory {train_gap['with memory']:.3f}")
 deaf = BangBang((0.0, 1.0, 0.0, 0.0, 0.0), low=0, high=2)  # the demonstrator: gets the last action, ignores it
 print(f"B. the demonstrator, driven through the same feedback: {float(evaluate(CAR, SeesLastAction(deaf, 3), 40, 2).mean()):.1f}")
 print(f"C. the demonstrator repeats its last action in {repeats:.1%} of steps")
 bars({name: [kind["repeats"], kind["changes"]] for name, kind in kinds.items()},
-     groups=["where it repeats its action", "where it changes it"], ylabel="same action as the demonstrator",
+     groups=["where it repeats its action", "where it changes it"],
+     ylabel="same action as the demonstrator (mean of 3)",
      title=f"Where the demonstrator changes its mind, the clone with memory follows in {kinds['with memory']['changes']:.0%} "
            f"of steps, the plain one in {kinds['plain']['changes']:.0%}")
 
@@ -499,8 +512,9 @@ r"""
 It is C. Nearly every action repeats the one before, so copying explains the data. In the recordings the last action is the
 *demonstrator's*, a clue; when driving it is the clone's own, and the clone agrees with itself for ever.
 
-Not A: training and held-out loss are alike. Not B: the demonstrator drives well through that feedback. It is *causal
-confusion* (de Haan et al. 2019). Cures: leave the clue out, or ask the expert in the clone's states.
+Not A: training and held-out loss are alike. Not B: the demonstrator drives well through that feedback. (The plain clone turns
+a little early or late; the car forgives that.) De Haan et al. (2019) call it *causal confusion*; Spencer et al. (2021) answer
+that it is this unit's shift of states, fed back. Cures: leave the clue out, or ask the expert in the clone's states.
 """
 
 # %% [markdown] tags=["slide"]
@@ -553,7 +567,8 @@ the expert has to answer about places where it would never be.
 r"""
 ## Which problem do you have?
 
-[Table 3] sorts settings by what is *given*. *External*: can be asked about new actions, a simulator or a judge at hand.
+[Table 3] sorts settings by what is *given*. ✓ is yes, – is *no*. *External*: it answers for any new action, as a simulator or a
+rule of the game does. (People who compared a fixed set of answers are data.)
 
 | setting | external dynamics | external reward | learned reward | data |
 |---|---|---|---|---|
@@ -571,7 +586,7 @@ r"""
 **Offline** means: no trying out. Only logged steps are at hand, and what *would* have happened after another action is not
 among them. An offline learner can be no surer than its data reach.
 
-Cloning uses the data column alone. That is why the table names BC as a solver in four of its rows, although it is the right
+Cloning uses the data column alone. That is why the tutorial lists BC among the solvers of four rows, although it is the right
 tool in few. LfD is learning *from* demonstrations: a reward exists, they only help to find it.
 """
 
@@ -646,7 +661,6 @@ SFT is behaviour cloning: trained on human prefixes, it continues its own.
 """
 
 # %%
-from tutorlib.imitation import clone_tabular as clone_text
 from tutorlib.mdp import TabularMDP
 
 text = ("the sky is blue . the sky is grey and the rain is cold . the rain is grey . "
@@ -656,7 +670,7 @@ ids = [words.index(word) for word in text]
 append = torch.eye(len(words), dtype=torch.float64).expand(len(words), -1, -1)  # the token is the next state
 language = TabularMDP.from_dense(append, torch.zeros(len(words), len(words), dtype=torch.float64),
                                  state_names=words, action_names=words)
-model = clone_text(language, [(ids[:-1], ids[1:])], smoothing=0.01)  # a bigram model: BC by counting
+model = clone_tabular(language, [(ids[:-1], ids[1:])], smoothing=0.01)  # a bigram model: BC by counting
 known = torch.zeros(len(words), len(words), dtype=torch.bool)
 known[ids[:-1], ids[1:]] = True  # pairs of words that somebody wrote
 written = sample_trajectories(language, model, 4000, 40, torch.Generator().manual_seed(0)).states
@@ -672,11 +686,11 @@ for recovery, kind in ((0.0, "no way back"), (0.01, "back after about 100 tokens
 
 # %% [markdown]
 r"""
-Is every long answer doomed? $(1 - \epsilon)^T$ is the chance of no slip *at all*. What a slip costs depends on the way back,
-$b$: a typo is passed over, a wrong step in a proof is not.
+Is every long answer doomed? This bigram model knows only the last word: its slips are independent, and $(1 - \epsilon)^T$ is the
+chance of none *at all*. What a slip costs depends on the way back, $b$: a typo is passed over, a wrong step in a proof is not.
 
-And $T^2$ is what *can* happen, at a given error rate. How fast that rate falls with more data is another matter: with log
-loss, cloning can do as well as any offline method (Foster, Block and Misra 2024).
+And $T^2$ is what *can* happen at a given error rate. Given a deterministic demonstrator within the class, one policy for all
+steps and a bounded total cost, cloning needs no more demonstrations for a longer horizon (Foster, Block and Misra 2024).
 """
 
 # %% [markdown] tags=["slide"]
@@ -703,7 +717,8 @@ r"""
 
 - Pomerleau (1991), Neural Computation 3: a cloned driver, taught with shifted views of its road.
 - Ross, Gordon and Bagnell (2011), [arXiv 1011.0686](https://arxiv.org/abs/1011.0686): DAgger.
-- Spencer et al. (2021), [arXiv 2102.02872](https://arxiv.org/abs/2102.02872): three regimes, easy to hopeless.
+- Spencer et al. (2021), [arXiv 2102.02872](https://arxiv.org/abs/2102.02872): when plain cloning is enough (easy), when a simulator
+  suffices (Goldilocks), when only asking helps (hard); and against calling the copycat causal confusion.
 - de Haan et al. (2019), [arXiv 1905.11979](https://arxiv.org/abs/1905.11979): causal confusion, with this unit's car.
 - Foster, Block and Misra (2024), [arXiv 2407.15007](https://arxiv.org/abs/2407.15007): is cloning all you need?
 

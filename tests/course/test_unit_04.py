@@ -33,7 +33,7 @@ def cost(world, policy, horizon):
 def test_the_smallest_case_by_hand():
     assert error_recursion(0.1, 1.0, 3).tolist() == pytest.approx([0.1, 0.2, 0.3])
     assert error_recursion(0.1, 0.0, 3).tolist() == pytest.approx([0.1, 0.29, 0.561])
-    assert error_recursion(0.1, 0.5, 2).tolist() == pytest.approx([0.1, 0.245])
+    assert error_recursion(0.1, 0.4, 2).tolist() == pytest.approx([0.1, 0.254])
 
 
 def test_the_references_agree_with_the_library():
@@ -53,6 +53,11 @@ def test_the_hooks_clone_agrees_in_over_99_of_100_steps_and_costs_four_times_as_
     grown = cost(rope, clone, 50)
     assert 3.3 < float(grown[49] / grown[24]) < 4.2
     assert clone[in_the_river(rope)].flatten().tolist() == pytest.approx([1 / 3] * 12)
+    assert float(cost(rope, clone_tabular(rope, walks), 50)[-1]) == 0.0  # all from the smoothing
+    many = sample_trajectories(rope, walker, 400, 25, torch.Generator().manual_seed(0))
+    rarer = cost(rope, clone_tabular(rope, many, smoothing=0.1), 50)
+    assert 8 < float(grown[49] / rarer[49]) < 12  # ten times the walks, a tenth of the slips
+    assert float(rarer[49] / rarer[24]) > 3.3  # and no slower a growth
 
 
 def test_the_sliders_questions_have_the_answers_they_suggest():
@@ -61,9 +66,8 @@ def test_the_sliders_questions_have_the_answers_they_suggest():
     assert float(steep[399] / steep[199]) < 2.1  # all wet: a step costs at most 1
     little = expected_cost(0.01, 0.02, 100), expected_cost(0.01, 0.0, 100)
     assert float(little[0][9] / little[1][9]) > 0.9 and float(little[0][99] / little[1][99]) < 0.7
-    halves = next(r / 100 for r in range(101)
-                  if float(expected_cost(0.01, r / 100, 100)[-1]) <= 37.237 / 2)
-    assert 0.02 < halves < 0.1
+    shares = [float(expected_cost(0.01, r, 100)[-1]) / 37.237 for r in (0.02, 0.04)]
+    assert shares[0] > 0.5 > shares[1]  # between these two positions
 
 
 def test_forward_kl_covers_the_tree_and_reverse_kl_picks_a_side():
@@ -121,11 +125,12 @@ def test_the_lesson_runs_as_it_is_and_its_claims_hold(lesson):
     rates = lesson["rates"]
     assert rates["DAgger"] == pytest.approx(rates["behaviour cloning"], rel=0.15)
     scores, returns = lesson["scores"], lesson["returns"]
-    assert scores["with memory"][0] < scores["plain"][0]
-    assert returns["with memory"] == -200.0 < returns["plain"] < returns["demonstrator"] + 1
+    assert max(scores["with memory"]) < min(scores["plain"])  # for each of the three seeds
+    assert returns["with memory"] == [-200.0] * 3
+    assert -200.0 < min(returns["plain"]) <= max(returns["plain"]) < returns["demonstrator"][0] + 1
     follows = {name: kind["changes"] for name, kind in lesson["kinds"].items()}
     assert follows["with memory"] < 0.1 < 0.3 < follows["plain"]
-    gap = lesson["train_gap"]["with memory"] - scores["with memory"][0]
+    gap = lesson["train_gap"]["with memory"] - sum(scores["with memory"]) / 3
     assert abs(gap) < 0.02  # no over-fitting
     ends = lesson["ends"]
     assert ends["DAgger"] < ends["five episodes"] < ends["one episode"]
@@ -142,7 +147,8 @@ def test_the_lesson_goes_on_with_answers_in_other_styles(style):
             continue
         source = solved(cell.source)
         for long, short in (("LONGEST = 20, 20, 200", "LONGEST = 20, 2, 200"),
-                            ("range(5)", "range(1)"), ("max_epochs=80", "max_epochs=5")):
+                            ("range(5)", "range(1)"), ("max_epochs=80", "max_epochs=5"),
+                            ('"MountainCar-v0", 3', '"MountainCar-v0", 1')):
             source = source.replace(long, short)  # fewer seeds and passes: form is tested here
         exec(compile(source, str(LESSON), "exec"), names)
         for exercise in EXERCISES:

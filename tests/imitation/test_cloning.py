@@ -112,10 +112,38 @@ def test_padding_and_terminal_states_are_no_decisions():
     ([([0.0, math.nan], [0, 0])], "whole numbers"),
     ([([0, 1], [True, False])], "whole numbers"),
     ([([2], [])], "no decision"),
+    ([([], [])], "no decision"),
+    ([([0, 7], [0])], "names state 7"),  # where the episode ended
+    ([(["a", "b"], [0])], "no list of indices"),
+    ([([[0], [1, 2]], [0, 0])], "no list of indices"),
+    ([([[0], [1]], [[0], [1]])], "no list of indices"),
+    ([3], "ragged"),
+    (None, "expected Trajectories"),
 ])
 def test_what_is_no_demonstration_is_refused(mdp, demonstrations, what):
     with pytest.raises(InvalidArgumentError, match=what):
         clone_tabular(mdp, demonstrations)
+
+
+def test_counts_that_are_none_are_refused(mdp):
+    for bad in ([[math.nan, 1.0]], [[-1.0, 3.0]], [1.0, 3.0]):
+        with pytest.raises(InvalidArgumentError, match="counts have shape"):
+            policy_from_counts(torch.tensor(bad))
+    with pytest.raises(InvalidArgumentError, match="an action for each state"):
+        action_counts(mdp, torch.tensor([0, 1]), torch.tensor([0]))
+
+
+def test_an_episode_without_a_step_counts_for_nothing(mdp):
+    one = [([0, 1], [2])]
+    assert torch.equal(clone_tabular(mdp, [*one, ([], []), ([3], [])]), clone_tabular(mdp, one))
+
+
+def test_a_last_state_that_does_not_exist_is_refused(mdp, walks):
+    states = walks.states.clone()
+    states[0, -1] = 99
+    wrong = Trajectories(states, walks.actions, walks.rewards, torch.ones_like(walks.mask))
+    with pytest.raises(InvalidArgumentError, match="names state 99"):
+        clone_tabular(mdp, wrong)
 
 
 def test_trajectories_whose_shapes_do_not_fit_are_refused(mdp, walks):
@@ -134,6 +162,7 @@ def test_trajectories_whose_shapes_do_not_fit_are_refused(mdp, walks):
     (lambda states: states.double(), "whole numbers"),
     (lambda states: states[:2], "expected a tensor of as many actions"),
     (lambda states: 1, "returned int"),
+    ([[0.5, 0.5, 0.0]] * 5, "the expert is a list"),
     (lambda states: states, "names action 3"),
 ])
 def test_an_expert_that_is_no_policy_is_refused(mdp, expert, what):

@@ -1,5 +1,7 @@
 """DAgger on tables: the data it gathers, what it needs, and the growth it buys."""
 
+import math
+
 import pytest
 import torch
 
@@ -115,13 +117,18 @@ def test_schedules():
     assert [linear(2)(i) for i in range(4)] == [1, 0.5, 0, 0]
     with pytest.raises(InvalidArgumentError, match="rate"):
         geometric(1.5)
-    with pytest.raises(InvalidArgumentError, match="rounds"):
-        linear(0)
+    for bad in (0, 2.5, math.nan):
+        with pytest.raises(InvalidArgumentError, match="rounds"):
+            linear(bad)
 
 
 def test_bad_settings_are_refused(rope, walker):
     with pytest.raises(InvalidArgumentError, match="rounds"):
         DaggerConfig(rounds=0)
+    with pytest.raises(InvalidArgumentError, match="episodes is 2"):
+        DaggerConfig(episodes=2.5)
+    with pytest.raises(InvalidArgumentError, match="function of the round"):
+        dagger(rope, walker, DaggerConfig(horizon=5, beta=[1.0, 0.0]))
     with pytest.raises(InvalidArgumentError, match="beta is 2"):
         dagger(rope, walker, DaggerConfig(horizon=5, beta=lambda i: 2.0))
     with pytest.raises(InvalidArgumentError, match="horizon"):

@@ -150,6 +150,8 @@ def test_demonstrations_that_cannot_be_used_are_refused(shown):
         demonstrations_from_episodes([])
     with pytest.raises(InvalidArgumentError, match="ragged"):
         demonstrations_from_episodes([([[0.0] * 4], [1], [1.0], True)])
+    with pytest.raises(InvalidArgumentError, match="no table of numbers"):
+        demonstrations_from_episodes([([[0.0] * 3, [0.0] * 4], [1], [1.0], True)])
     broken = shown.obs.clone()
     broken[2, 3, 1] = math.nan
     with pytest.raises(InvalidArgumentError, match="episode 2 at step 3 is not finite"):
@@ -158,7 +160,10 @@ def test_demonstrations_that_cannot_be_used_are_refused(shown):
         clone("MountainCar-v0", shown)
     with pytest.raises(InvalidArgumentError, match="actions run from"):
         clone(CART, dataclasses.replace(shown, actions=shown.actions + 1))
-    for setting in ({"max_epochs": 0}, {"patience": 0}, {"validation_fraction": 1.0}):
+    with pytest.raises(InvalidArgumentError, match="actions run from"):
+        clone_in(gymnasium.spaces.Box(-1, 1, (4,)), gymnasium.spaces.Discrete(1), shown)
+    for setting in ({"max_epochs": 0}, {"patience": 0}, {"validation_fraction": 1.0},
+                    {"max_epochs": 2.5}, {"learning_rate": math.nan}, {"learning_rate": -1.0}):
         with pytest.raises(InvalidArgumentError, match=next(iter(setting))):
             BCConfig(**setting)
 
@@ -177,10 +182,16 @@ class Says:
     (Says(lambda obs: torch.full((len(obs),), 2)), "the task takes Discrete"),
     (Says(lambda obs: torch.zeros(len(obs))), "returned torch.float32"),
     (BangBang((1.0, 0.0), 0, 1), "2 weights"),
+    (None, "without a method mode"),
 ])
 def test_an_expert_that_returns_no_actions_is_refused(expert, what):
     with pytest.raises(InvalidArgumentError, match=what):
         ask(expert, torch.zeros(3, 4), gymnasium.spaces.Discrete(2))
+
+
+def test_a_controller_does_not_answer_about_nan():
+    with pytest.raises(InvalidArgumentError, match="holds NaN"):
+        CARTPOLE_EXPERT.mode(torch.full((1, 4), math.nan))
 
 
 def test_not_a_number_is_no_action():
@@ -202,7 +213,9 @@ def test_dagger_asks_where_the_learner_goes_and_learns_from_it():
 
 
 def test_bad_settings_of_dagger_are_refused():
-    for setting in ({"rounds": 0}, {"labels": 0}, {"max_steps": 0}):
+    with pytest.raises(InvalidArgumentError, match="without a method mode"):
+        dagger_control(CART, None)
+    for setting in ({"rounds": 0}, {"rounds": 2.5}, {"labels": 0}, {"max_steps": 0}):
         with pytest.raises(InvalidArgumentError, match=next(iter(setting))):
             ControlDaggerConfig(**setting)
     with pytest.raises(InvalidArgumentError, match="validation_fraction=0"):

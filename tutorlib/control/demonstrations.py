@@ -149,7 +149,13 @@ def demonstrations_from_episodes(episodes: Sequence[tuple]) -> ControlDemonstrat
 
 def _pad(rows: Sequence, dtype: torch.dtype | None = None) -> Tensor:
     """Return rows of different lengths as one tensor, zeros behind their ends."""
-    tensors = [torch.as_tensor(np.asarray(row), dtype=dtype) for row in rows]
+    try:
+        tensors = [torch.as_tensor(np.asarray(row), dtype=dtype) for row in rows]
+    except (TypeError, ValueError) as error:
+        raise InvalidArgumentError(
+            f"an episode is no table of numbers ({error}); expected observations (and actions) of "
+            "one size throughout"
+        ) from None
     if len({each.shape[1:] for each in tensors}) > 1:
         raise InvalidArgumentError(
             f"episodes differ in shape: {sorted({tuple(each.shape[1:]) for each in tensors})}; "

@@ -27,7 +27,7 @@ def action_counts(
 ) -> Float[Tensor, "states actions"]:
     """Return how often each action was taken in each state.
 
-    Raises InvalidArgumentError for states or actions that do not exist.
+    Raises InvalidArgumentError for states or actions that do not exist, or do not pair up.
 
     >>> mdp = TabularMDP.from_dense([[[1.0], [1.0]]], [0.0])
     >>> action_counts(mdp, torch.tensor([0, 0, 0]), torch.tensor([1, 1, 0])).tolist()
@@ -45,13 +45,18 @@ def policy_from_counts(
 ) -> Float[Tensor, "states actions"]:
     """Return pi(a|s) = (N(s, a) + smoothing) / (N(s) + smoothing A); uniform where N(s) = 0.
 
-    Raises InvalidArgumentError for negative or infinite smoothing.
+    Raises InvalidArgumentError for counts that are none, and for negative or infinite smoothing.
 
     >>> policy_from_counts(torch.tensor([[3.0, 1.0], [0.0, 0.0]])).tolist()
     [[0.75, 0.25], [0.5, 0.5]]
     """
     if not (smoothing >= 0 and math.isfinite(smoothing)):
         raise InvalidArgumentError(f"smoothing is {smoothing!r}; expected a finite number >= 0")
+    if counts.ndim != 2 or not bool((torch.isfinite(counts) & (counts >= 0)).all()):
+        raise InvalidArgumentError(
+            f"counts have shape {tuple(counts.shape)} and run from {float(counts.min()):g} to "
+            f"{float(counts.max()):g}; expected [states, actions], finite numbers >= 0"
+        )
     unseen = counts.sum(-1, keepdim=True) == 0
     weights = torch.where(unseen, 1.0, counts + smoothing)
     return weights / weights.sum(-1, keepdim=True)

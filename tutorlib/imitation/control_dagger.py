@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from tutorlib.control import make_envs, make_policy, record_demonstrations
 from tutorlib.errors import InvalidArgumentError
-from tutorlib.imitation.dagger import BetaSchedule, beta_of, expert_first
+from tutorlib.imitation.dagger import BetaSchedule, beta_of, check_whole, expert_first
 from tutorlib.imitation.neural import BCConfig, fit
 
 
@@ -35,8 +35,8 @@ class ControlDaggerConfig:
         """Refuse settings with which nothing would be asked."""
         for name in ("rounds", "episodes", "labels", "max_steps"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InvalidArgumentError(f"{name} is {value}; expected at least 1")
+            if value is not None or name in ("rounds", "episodes"):
+                check_whole(name, value)
         if self.bc.validation_fraction:
             raise InvalidArgumentError(
                 "DAgger trains on all it has asked about; give BCConfig(validation_fraction=0)")
@@ -88,6 +88,7 @@ def dagger_control(task, expert, config: ControlDaggerConfig = ControlDaggerConf
     envs = make_envs(task, 1)
     spaces = envs.single_observation_space, envs.single_action_space
     envs.close()
+    _check_expert(expert)
     generator = torch.Generator().manual_seed(seed)
     learner, policies, history, all_obs, all_actions = None, [], [], [], []
     for round_ in range(config.rounds):
@@ -133,11 +134,7 @@ def ask(expert, obs: Float[Tensor, "samples inputs"], action_space
     >>> ask(CARTPOLE_EXPERT, torch.zeros(2, 4), gymnasium.spaces.Discrete(2)).tolist()
     [1, 1]
     """
-    if not callable(getattr(expert, "mode", None)):
-        raise InvalidArgumentError(
-            f"the expert is a {type(expert).__name__} without a method mode(obs); expected a "
-            "policy, or a controller such as BangBang"
-        )
+    _check_expert(expert)
     answers = expert.mode(obs)
     shape = (len(obs), *action_space.shape)
     found = tuple(answers.shape) if isinstance(answers, Tensor) else type(answers).__name__
@@ -152,6 +149,15 @@ def ask(expert, obs: Float[Tensor, "samples inputs"], action_space
             f"{float(answers.max()):g}; the task takes {action_space}"
         )
     return answers
+
+
+def _check_expert(expert) -> None:
+    """Raise InvalidArgumentError unless the expert can be asked."""
+    if not callable(getattr(expert, "mode", None)):
+        raise InvalidArgumentError(
+            f"the expert is a {type(expert).__name__} without a method mode(obs); expected a "
+            "policy, or a controller such as BangBang"
+        )
 
 
 def _are_actions(answers: Tensor, action_space) -> bool:

@@ -54,13 +54,21 @@ def linear(rounds: int) -> BetaSchedule:
     >>> [linear(4)(i) for i in range(6)]
     [1.0, 0.75, 0.5, 0.25, 0.0, 0.0]
     """
-    if rounds < 1:
-        raise InvalidArgumentError(f"rounds is {rounds!r}; expected at least 1")
+    check_whole("rounds", rounds)
     return lambda round_: max(0.0, 1.0 - round_ / rounds)
+
+
+def check_whole(name: str, value: int) -> None:
+    """Raise InvalidArgumentError unless ``value`` is a whole number, 1 or more."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise InvalidArgumentError(f"{name} is {value!r}; expected a whole number, at least 1")
 
 
 def beta_of(schedule: BetaSchedule, round_: int) -> float:
     """Return the probability of a schedule at a round; raise InvalidArgumentError if it is none."""
+    if not callable(schedule):
+        raise InvalidArgumentError(
+            f"beta is {schedule!r}; expected a function of the round, such as expert_first")
     beta = schedule(round_)
     if not 0 <= beta <= 1:
         raise InvalidArgumentError(
@@ -81,8 +89,7 @@ class DaggerConfig:
     def __post_init__(self) -> None:
         """Refuse settings with which nothing would be asked."""
         for name in ("rounds", "episodes"):
-            if getattr(self, name) < 1:
-                raise InvalidArgumentError(f"{name} is {getattr(self, name)}; expected at least 1")
+            check_whole(name, getattr(self, name))
 
 
 @dataclass(frozen=True)

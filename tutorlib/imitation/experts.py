@@ -36,6 +36,9 @@ class BangBang:
                 f"{len(self.weights)} weights; give one weight for each"
             )
         score = obs @ obs.new_tensor(self.weights)
+        if bool(torch.isnan(score).any()):
+            raise InvalidArgumentError(
+                "an observation holds NaN; expected numbers: look for what made it")
         return torch.where(score >= 0, self.high, self.low)
 
     def sample(self, obs: Float[Tensor, "*batch inputs"], generator: torch.Generator
@@ -93,6 +96,11 @@ class SeesLastAction:
         """Return the likeliest action, and remember it."""
         if self.last is None:
             self.last = torch.full((len(obs),), -1, device=obs.device)
+        if len(self.last) != len(obs):
+            raise InvalidArgumentError(
+                f"{len(obs)} observations, but the step before had {len(self.last)}; make a new "
+                "SeesLastAction for each set of fresh episodes"
+            )
         seen = torch.cat([obs, one_hot_actions(self.last, self.n_actions)], -1)
         self.last = self.policy.mode(seen)
         return self.last

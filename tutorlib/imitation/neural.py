@@ -12,6 +12,7 @@ others.
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass
 
 import torch
@@ -38,8 +39,12 @@ class BCConfig:
     def __post_init__(self) -> None:
         """Refuse settings with which nothing could be learned."""
         for name in ("max_epochs", "batch_size", "patience"):
-            if getattr(self, name) < 1:
-                raise InvalidArgumentError(f"{name} is {getattr(self, name)}; expected at least 1")
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise InvalidArgumentError(f"{name} is {value!r}; expected a whole number >= 1")
+        if not 0 < self.learning_rate < math.inf:
+            raise InvalidArgumentError(
+                f"learning_rate is {self.learning_rate}; expected a finite number above 0")
         if not 0 <= self.validation_fraction < 1:
             raise InvalidArgumentError(
                 f"validation_fraction is {self.validation_fraction}; expected 0 up to below 1")
@@ -89,13 +94,13 @@ def clone(task, demonstrations: ControlDemonstrations, config: BCConfig = BCConf
     envs = make_envs(task, 1)
     spaces = envs.single_observation_space, envs.single_action_space
     envs.close()
-    demonstrations.check_spaces(*spaces)
     return clone_in(*spaces, demonstrations, config, seed, device)
 
 
 def clone_in(observation_space, action_space, demonstrations: ControlDemonstrations,
              config: BCConfig = BCConfig(), seed: int = 0, device="cpu") -> BCResult:
     """Clone a policy for these spaces: as ``clone``, for observations that no environment gives."""
+    demonstrations.check_spaces(observation_space, action_space)
     generator = torch.Generator().manual_seed(seed)
     policy = make_policy(observation_space, action_space, config.hidden, generator).to(device)
     training, held_out = split_episodes(demonstrations, config.validation_fraction, generator)

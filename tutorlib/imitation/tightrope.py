@@ -40,7 +40,7 @@ def tightrope(length: int = 12, wind: float = 0.2, horizon: int | None = None,
     >>> mdp.n_states, mdp.state_names[1], mdp.state_names[-1]
     (13, 'mark 0, middle', 'river, 3 strokes done')
     """
-    if not 2 <= length <= 12 or not 0 <= wind <= 1:
+    if length not in range(2, 13) or not 0 <= wind <= 1:
         raise InvalidArgumentError(
             f"length is {length!r}, wind {wind!r}; expected 2 to 12 marks, and a probability")
     n_rope = length * PLACES

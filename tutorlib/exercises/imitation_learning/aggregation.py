@@ -26,6 +26,17 @@ class World:
     def __call__(self, policy, round_: int) -> Int[Tensor, " steps"]:
         """Return the states of one episode driven by ``policy``, [states, actions]."""
         table = as_tensor(policy).double()
+        n_states, n_actions = len(self.next_states), len(self.next_states[0])
+        if tuple(table.shape) != (n_states, n_actions):
+            raise ValueError(f"drive got a table of shape {tuple(table.shape)}; a policy here is "
+                             f"[states, actions] = ({n_states}, {n_actions})")
+        off = (table.sum(-1) - 1).abs() > 1e-4
+        if bool(off.any() | table.isnan().any()):
+            row = int(off.nonzero()[0]) if bool(off.any()) else 0
+            raise ValueError(
+                f"drive got a table that is no policy: the row of state {row} sums to "
+                f"{float(table[row].sum()):.3g}. The expert's table is one-hot, the learner begins "
+                "uniform, and beta and 1 - beta weigh them")
         luck = torch.rand(self.steps, dtype=torch.float64,
                           generator=torch.Generator().manual_seed(1000 * self.seed + int(round_)))
         state, states = 0, []
@@ -93,13 +104,15 @@ def draw_cases(generator: torch.Generator) -> list[Case]:
     """Draw worlds, experts and schedules; every action has its own place to lead to."""
     cases = []
     for states, actions, steps, betas, note in (
-            (6, 2, 7, [1.0, 0.0, 0.0, 0.0], "the expert drives round 0, the learner the others"),
+            (9, 3, 12, [1.0, 0.0, 0.0, 0.0], "the expert drives round 0, the learner the others"),
             (7, 3, 8, [1.0, 0.5, 0.25, 0.125], "a mixture that halves"),
-            (5, 3, 6, [1.0, 0.7, 0.2, 0.0, 0.0], "five rounds"),
+            (8, 3, 10, [0.0, 0.7, 0.2, 0.0], "the uniform learner drives round 0"),
             (6, 4, 9, [0.8, 0.3, 0.6], "the expert does not drive alone even in round 0")):
         moves = torch.stack([torch.randperm(states, generator=generator)[:actions]
                              for _ in range(states)])
-        expert = torch.randint(actions, (states,), generator=generator)
+        # never 0 but in one state: a tie is broken towards 0, and must not be right by accident
+        expert = torch.randint(1, actions, (states,), generator=generator)
+        expert[int(torch.randint(1, states, (1,), generator=generator))] = 0
         seed = int(torch.randint(10_000, (1,), generator=generator))
         world = World(tuple(map(tuple, moves.tolist())), steps, seed)
         cases.append(Case(args=(world, expert, Learner(states, actions), betas), note=note))

@@ -8,12 +8,12 @@ import torch
 from tutorlib.grading import Mutant, Variant
 
 
-def _loop(mix=None, label=None, join=None, data=None, give=None):
+def _loop(mix=None, label=None, join=None, data=None, give=None, first=None):
     """Make a DAgger loop from parts; those left out are right.
 
-    ``mix(beta, teacher, learner)`` drives, ``label(expert, visited, learner)`` labels,
-    ``join(old, new)`` aggregates, ``data(states, actions, n_new)`` picks what to fit, and
-    ``give(learners)`` picks what to return.
+    ``first(teacher, uniform)`` begins, ``mix(beta, teacher, learner)`` drives, ``label(expert,
+    visited, learner)`` labels, ``join(old, new)`` aggregates, ``data(states, actions, n_new)``
+    picks what to fit, and ``give(learners)`` picks what to return.
     """
     mix = mix or (lambda beta, teacher, learner: beta * teacher + (1 - beta) * learner)
     label = label or (lambda expert, visited, learner: expert[visited])
@@ -23,7 +23,8 @@ def _loop(mix=None, label=None, join=None, data=None, give=None):
 
     def answer(drive, expert, fit, betas):
         teacher = torch.nn.functional.one_hot(expert, fit.n_actions).double()
-        learners = [torch.full_like(teacher, 1 / fit.n_actions)]
+        uniform = torch.full_like(teacher, 1 / fit.n_actions)
+        learners = [first(teacher, uniform) if first else uniform]
         states = actions = torch.zeros(0, dtype=torch.long)
         for round_, beta in enumerate(betas):
             visited = drive(mix(beta, teacher, learners[-1]), round_)
@@ -50,6 +51,47 @@ def _always_round_0(drive, expert, fit, betas):
     return _loop()(lambda policy, _: drive(policy, 0), expert, fit, betas)
 
 
+def _mixture_labels(drive, expert, fit, betas):
+    teacher = torch.nn.functional.one_hot(expert, fit.n_actions).double()
+    learner = torch.full_like(teacher, 1 / fit.n_actions)
+    states = actions = torch.zeros(0, dtype=torch.long)
+    for round_, beta in enumerate(betas):
+        mixture = beta * teacher + (1 - beta) * learner
+        visited = drive(mixture, round_)
+        states = torch.cat([states, visited])
+        actions = torch.cat([actions, mixture[visited].argmax(-1)])
+        learner = fit(states, actions)
+    return learner, states, actions
+
+
+def _returns_the_mixture(drive, expert, fit, betas):
+    _, states, actions = _loop()(drive, expert, fit, betas)
+    before = _loop(give=lambda learners: learners[-2])(drive, expert, fit, betas)[0]
+    teacher = torch.nn.functional.one_hot(expert, fit.n_actions).double()
+    return betas[-1] * teacher + (1 - betas[-1]) * before, states, actions
+
+
+def _swapped(drive, expert, fit, betas):
+    learner, states, actions = _loop()(drive, expert, fit, betas)
+    return learner, actions, states
+
+
+def _rounds_from_one(drive, expert, fit, betas):
+    return _loop()(lambda policy, round_: drive(policy, round_ + 1), expert, fit, betas)
+
+
+def _only_where_they_differ(drive, expert, fit, betas):
+    teacher = torch.nn.functional.one_hot(expert, fit.n_actions).double()
+    learner = torch.full_like(teacher, 1 / fit.n_actions)
+    states = actions = torch.zeros(0, dtype=torch.long)
+    for round_, beta in enumerate(betas):
+        visited = drive(beta * teacher + (1 - beta) * learner, round_)
+        visited = visited[learner[visited].argmax(-1) != expert[visited]]
+        states, actions = torch.cat([states, visited]), torch.cat([actions, expert[visited]])
+        learner = fit(states, actions)
+    return learner, states, actions
+
+
 def _without_repeats(drive, expert, fit, betas):
     def first_visits(states, actions, n_new):
         kept = sorted({s: i for i, s in reversed(list(enumerate(states.tolist())))}.values())
@@ -58,6 +100,27 @@ def _without_repeats(drive, expert, fit, betas):
 
 
 MUTANTS = (
+    Mutant("mixture_labels", _mixture_labels,
+           "You label with the mixture's likeliest action, and where the learner drives that is "
+           "its own guess. Who drives does not matter for the labels: ask the expert each time."),
+    Mutant("starts_as_the_expert", _loop(first=lambda teacher, uniform: teacher),
+           "Your learner begins as the expert. It knows nothing yet: begin uniform."),
+    Mutant("first_round_by_the_expert", _loop(
+               mix=lambda b, teacher, learner: teacher if len(learner.unique()) == 1
+               else b * teacher + (1 - b) * learner),
+           "The expert alone drives your first round, whatever `betas[0]` says. Mix there too, "
+           "with the uniform learner."),
+    Mutant("returns_the_mixture", _returns_the_mixture,
+           "You return the mixture that drove. Asked for is the learner, cloned after the last "
+           "round."),
+    Mutant("states_and_actions_swapped", _swapped,
+           "States and actions come back in the wrong order: (policy, states, actions)."),
+    Mutant("rounds_from_one", _rounds_from_one,
+           "Your rounds are counted from 1. The first is round 0: `for i, beta in "
+           "enumerate(betas)`."),
+    Mutant("only_where_they_differ", _only_where_they_differ,
+           "You keep only the states where learner and expert differ. The others are data too: "
+           "without them what is right already is forgotten."),
     Mutant("newest_round_only", _loop(data=lambda s, a, n: (s[-n:], a[-n:])),
            "You clone from the newest round alone. What earlier rounds taught is forgotten, and "
            "the guarantee with it: fit to *all* pairs so far."),

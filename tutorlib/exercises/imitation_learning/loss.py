@@ -19,8 +19,8 @@ UNIT = "imitation_learning"
 def bc_loss(logits: Float[Tensor, "episodes steps actions"], actions: Int[Tensor, "episodes steps"],
             mask: Bool[Tensor, "episodes steps"]) -> Float[Tensor, ""]:
     """Return the mean of -log softmax(logits)[action] over the steps that happened."""
-    logps = torch.log_softmax(logits, -1).gather(-1, actions[..., None]).squeeze(-1)
-    return -logps[mask].mean()
+    logps = torch.log_softmax(logits[mask], -1)
+    return -logps.gather(-1, actions[mask][:, None]).mean()
 
 
 def one_step_after_the_other(logits, actions, mask) -> float:
@@ -57,6 +57,15 @@ def draw_cases(generator: torch.Generator) -> list[Case]:
 
 def _loss(answer, *args) -> float:
     return float(as_tensor(answer(*args)))
+
+
+def a_finite_number(answer, case: Case) -> str | None:
+    """Neither padding nor large logits make the loss infinite or NaN."""
+    loss = _loss(answer, *case.args)
+    return None if math.isfinite(loss) else (
+        f"your loss is {loss:g} on this case. NaN in the padding gets through a product (NaN times "
+        "0 is NaN), and exp of a logit near a thousand is infinite: select the steps first, and "
+        "use `torch.log_softmax`")
 
 
 def a_shift_of_the_logits(answer, case: Case) -> str | None:
@@ -115,7 +124,42 @@ def _mean_of_all(logits, actions, mask):
     return _nll(logits, actions).masked_fill(~mask, 0.0).mean()
 
 
+def _naive_times_the_mask(logits, actions, mask):
+    weights = logits.exp()
+    chosen = (weights / weights.sum(-1, keepdim=True)).gather(-1, actions[..., None]).squeeze(-1)
+    return -(chosen.log() * mask).sum() / mask.sum()
+
+
+def _floor(logits, actions, mask):
+    chosen = torch.softmax(logits, -1).gather(-1, actions[..., None]).squeeze(-1)
+    return -(chosen + 1e-8)[mask].log().mean()
+
+
 MUTANTS = (
+    Mutant("naive_times_the_mask", _naive_times_the_mask,
+           "Two things in one line. `exp` of a large logit is infinite: use `torch.log_softmax`. "
+           "And a product with the mask does not silence NaN: select the steps, `x[mask]`."),
+    Mutant("floor_under_the_probability", _floor,
+           "A small number under the logarithm hides how surprised the policy is: with 1e-8 no "
+           "step can lose more than 18.4 nats, and it has no gradient there. `torch.log_softmax` "
+           "needs no floor."),
+    Mutant("softmax_twice", lambda z, a, m: functional.cross_entropy(torch.softmax(z, -1)[m], a[m]),
+           "Softmax is taken twice: `cross_entropy` wants the logits themselves, it normalises "
+           "them."),
+    Mutant("probability_without_logarithm", lambda z, a, m: functional.nll_loss(
+               torch.softmax(z, -1)[m], a[m]),
+           "This is minus the mean *probability*: `nll_loss` wants log-probabilities. Take "
+           "`torch.log_softmax`."),
+    Mutant("no_action_picked", lambda z, a, m: -torch.log_softmax(z, -1)[m].mean(),
+           "You average over all actions. Only the action that was taken counts: pick it with "
+           "`gather`."),
+    Mutant("likeliest_action", lambda z, a, m: -torch.log_softmax(z, -1).amax(-1)[m].mean(),
+           "You score the policy's likeliest action. Asked for is the one the demonstrator took."),
+    Mutant("sum_over_episodes", lambda z, a, m: _nll(z, a)[m].sum() / len(z),
+           "You divide by the number of episodes. Divide by the number of steps that happened."),
+    Mutant("next_action", lambda z, a, m: bc_loss(z, a.roll(-1, 1), m),
+           "Each state is scored with the action of the *next* step: logits and actions of one "
+           "step belong together."),
     Mutant("sign", lambda z, a, m: -bc_loss(z, a, m),
            "The sign is turned: this is the mean log-likelihood, which is to be *maximised*. A "
            "loss goes down: minus the logarithm."),
@@ -215,6 +259,7 @@ BC_LOSS = Exercise(
         note="two episodes, of two steps and of one: the last entry of the second is padding"),
     cases=draw_cases,
     properties=(
+        Property("a loss is a finite number", a_finite_number),
         Property("only differences of logits count", a_shift_of_the_logits),
         Property("padding never matters", padding_never_matters),
         Property("it is a mean", twice_the_same_data),
@@ -228,13 +273,13 @@ BC_LOSS = Exercise(
         "those steps, each with the same weight.",
         r"$$L = -\frac{1}{\sum_{i,t} m_{i,t}} \sum_{i,t:\, m_{i,t}} \log \pi(a_{i,t} | s_{i,t}), "
         r"\qquad \log \pi(a|s) = z_a - \log \sum_b e^{z_b}$$" "\n\n"
-        "`torch.log_softmax(logits, dim=-1)` is `[episodes, steps, actions]`; `gather(-1, "
-        "actions[..., None])` picks one entry of the last axis, `[episodes, steps, 1]`; indexing "
-        "with the boolean `mask` keeps the steps that happened.",
+        "Indexing with the boolean mask keeps the steps that happened: `logits[mask]` is "
+        "`[happened, actions]`, `actions[mask]` is `[happened]`. `torch.log_softmax(..., dim=-1)` "
+        "normalises; `gather(-1, index[:, None])` picks one entry of each row.",
         "```python\n"
-        "logps = ...              # log-probabilities of all actions, [episodes, steps, actions]\n"
-        "chosen = ...             # of the demonstrated action, [episodes, steps]\n"
-        "return ...               # minus the mean over the steps with mask True\n"
+        "logps = ...              # at the steps with mask True, [happened, actions]\n"
+        "chosen = ...             # of the demonstrated action, [happened, 1]\n"
+        "return ...               # minus the mean\n"
         "```",
     ),
     why="Supervised learning, nothing else: the state is the input, the action the label. Because "

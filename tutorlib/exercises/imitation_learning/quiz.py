@@ -56,13 +56,14 @@ QUIZ = (
          "A cause and an effect look alike in recorded data. Acting tells them apart.",
          "A late action would show as a poor validation loss.")),
     Question(
-        "You have logged chats of good support agents, no reward, and no way to try answers out. "
-        "Which row of Table 3 is it?",
+        "You have logged chats of good support agents and no way to try answers out. Nobody scored "
+        "the chats. What can you do?",
         ("Imitation, by DAgger.", "Offline-RL.",
-         "None for plain cloning; Offline-IRL if you learn a reward from them."),
+         "Clone the agents, which no row of Table 3 is for; or learn a reward: Offline-IRL."),
         2,
         ("DAgger needs to act, and an expert to ask about where it got to. Neither is at hand.",
-         "Offline-RL means rewards were logged with the data. Here nobody scored the chats.",
+         "The four answers of the table would allow it, but Offline-RL learns from rewards that "
+         "were logged with the data. Here nobody scored the chats.",
          "The table has no row for offline imitation, although behaviour cloning does just that. "
          "SFT of a language model is this case.")),
 )

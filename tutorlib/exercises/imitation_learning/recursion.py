@@ -110,6 +110,14 @@ def _before_the_step(slip, recovery, horizon):
     return torch.tensor(costs, dtype=torch.float64)
 
 
+def _from_the_first_slip(slip, recovery, horizon):
+    return _recursion(_right, first=slip)(slip, recovery, horizon)
+
+
+def _horizon_zero_too(slip, recovery, horizon):
+    return torch.cat([torch.zeros(1).double(), _recursion(_right)(slip, recovery, horizon)])
+
+
 def _chances(slip, recovery, horizon):
     return torch.diff(_recursion(_right)(slip, recovery, horizon),
                       prepend=torch.zeros(1, dtype=torch.float64))
@@ -150,6 +158,22 @@ MUTANTS = (
     Mutant("starts_off", _recursion(_right, first=1.0),
            "Your walker begins off the path. Every walk begins on it: the first step can only "
            "cost by a slip."),
+    Mutant("starts_with_a_slip_behind_it", _from_the_first_slip,
+           "You begin with f_0 = slip, and count the first slip twice. Before the first step "
+           "nobody is off: f_0 = 0."),
+    Mutant("horizon_zero_too", _horizon_zero_too,
+           "You return horizon 0 too. The first entry is the cost of *one* step."),
+    Mutant("inverted_and_no_slip_on_return", _recursion(lambda f, e, r: (1 - f) * e + f * r),
+           "`recovery` is the chance of finding *back*; you use it as the chance of staying off. "
+           "(And whoever finds back can slip in the same step.)"),
+    Mutant("stayed_off_forgotten", _recursion(lambda f, e, r: (1 - f * (1 - r)) * e),
+           "You count those who slip in this step, but not those who were off and stayed off."),
+    Mutant("bracket_forgotten", _recursion(lambda f, e, r: (1 - f) * e + f * (1 - r) + r * e),
+           "Only those who were off can find back and slip: recovery times slip must be multiplied "
+           "by the probability of being off, too."),
+    Mutant("slip_first_then_back", _recursion(lambda f, e, r: (f + (1 - f) * e) * (1 - r)),
+           "You let everybody slip first and find back afterwards. The way back comes first: a "
+           "slip in this step still costs this step."),
     Mutant("cost_per_step", lambda e, r, T: _recursion(_right)(e, r, T) / _steps(T),
            "You divide by the number of steps. Asked for is the cost of the whole walk."),
     Mutant("chance_of_any_slip", lambda e, r, T: 1 - (1 - e) ** _steps(T),
@@ -207,10 +231,10 @@ ERROR_RECURSION = Exercise(
     reference=error_recursion,
     oracle=every_story,
     hand=Case(
-        args=(0.1, 0.5, 3),
-        # off: 0.1; 0.9 * 0.1 + 0.1 * 0.55 = 0.145; 0.855 * 0.1 + 0.145 * 0.55 = 0.16525
-        expected=torch.tensor([0.1, 0.245, 0.41025], dtype=torch.float64),
-        note="one step in ten slips; off the path, every second step finds back"),
+        args=(0.1, 0.4, 3),
+        # off: 0.1; 0.9 * 0.1 + 0.1 * 0.64 = 0.154; 0.846 * 0.1 + 0.154 * 0.64 = 0.18316
+        expected=torch.tensor([0.1, 0.254, 0.43716], dtype=torch.float64),
+        note="one step in ten slips; off the path, four steps in ten find back"),
     cases=draw_cases,
     properties=(
         Property("who never slips pays nothing", nobody_slips),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable
 
+import numpy as np
 import torch
 
 from tutorlib.exercises.imitation_learning.loss import UNIT
@@ -52,13 +53,17 @@ def all_sixteen(generator: torch.Generator) -> list[Case]:
     return [Case(args=combinations[i]) for i in order]
 
 
+def _names(found) -> set[str]:
+    """Return the names of an answer in lower case: a list, one name alone, or nothing."""
+    rows = [] if found is None else [found] if isinstance(found, str) else list(found)
+    return {str(name).strip().lower() for name in rows}
+
+
 def compare_settings(got, want) -> str | None:
     """Compare as sets, without regard to case; a single name counts as a list of one."""
-    if got is None or isinstance(got, str):
-        got = [] if got is None else [got]
-    if not isinstance(got, Iterable):
+    if got is not None and not isinstance(got, Iterable):
         return "a list of names is expected, like ['RL']; empty when no row fits"
-    given, known = {str(name).strip().lower() for name in got}, {n.lower(): n for n in TABLE}
+    given, known = _names(got), {n.lower(): n for n in TABLE}
     unknown = sorted(given - set(known))
     if unknown:
         return f"{unknown[0]!r} is not among the rows: {list(TABLE)}"
@@ -75,7 +80,7 @@ def no_evidence_no_setting(answer, case: Case) -> str | None:
     """Without an external reward and without data there is nothing to learn from."""
     for dynamics, learned in itertools.product((True, False), repeat=2):
         found = answer(dynamics, False, learned, False)
-        if found is not None and len(found):
+        if _names(found):
             return (f"dynamics {dynamics}, no reward, learned reward {learned}, no data: there is "
                     f"nothing to learn from, but you return {found!r}")
     return None
@@ -85,9 +90,7 @@ def every_row_is_found(answer, case: Case) -> str | None:
     """Each row's own answers lead to it, among others perhaps."""
     for name, row in TABLE.items():
         given = tuple(bool(entry) for entry in row)
-        found = answer(*given)
-        names = [found] if isinstance(found, str) else list(found or [])
-        if name.lower() not in {str(other).strip().lower() for other in names}:
+        if name.lower() not in _names(answer(*given)):
             return f"the row {name} is not found by its own answers {given}"
     return None
 
@@ -111,7 +114,38 @@ def _rl_otherwise(dynamics, external_reward, learned_reward, data):
     return classify_setting(dynamics, external_reward, learned_reward, data) or ["RL"]
 
 
+def _dash_is_any(dynamics, external_reward, learned_reward, data):
+    given = (dynamics, external_reward, learned_reward, data)
+    return [name for name, row in TABLE.items()
+            if all(got or not want for want, got in zip(row, given, strict=True))]
+
+
+def _without(column: int):
+    """Return an answer that does not ask one question."""
+    return _looked_up({name: (*row[:column], None, *row[column + 1:])
+                       for name, row in TABLE.items()})
+
+
 MUTANTS = (
+    Mutant("a_dash_is_any", _dash_is_any,
+           "You read a dash as *does not matter*. It means no: Imitation, for one, has no external "
+           "reward. Only \"✓ or –\" allows both."),
+    Mutant("offline_rl_always_learns_a_reward", _looked_up(
+               {"Offline-RL": (False, False, True, True)}),
+           "Offline-RL is found with a learned reward only. The table allows both."),
+    Mutant("offline_irl_forgotten", _looked_up({"Offline-IRL": None}),
+           "Offline-IRL is missing: no dynamics, no external reward, a learned one, and data."),
+    Mutant("rl_learns_a_reward", _looked_up({"RL": (True, True, None, False)}),
+           "RL's dash under *learned reward* means no: with an external reward nothing is learned, "
+           "and that combination has no row."),
+    Mutant("lfd_learns_a_reward", _looked_up({"LfD": (True, True, None, True)}),
+           "LfD's dash under *learned reward* means no: it has an external one."),
+    Mutant("external_reward_ignored", _without(1),
+           "`external_reward` is not used. It is what separates LfD from Imitation."),
+    Mutant("learned_reward_ignored", _without(2),
+           "`learned_reward` is not used. It is what separates Imitation from Inverse-RL."),
+    Mutant("data_ignored", _without(3),
+           "`data` is not used. It is what separates RL from LfD."),
     Mutant("one_name_only", _first_only,
            "You stop at the first row that fits. Two combinations of answers fit two rows each: "
            "the four questions cannot tell them apart, so return both."),
@@ -197,6 +231,7 @@ CLASSIFY_SETTING = Exercise(
         Variant("a tree of ifs", _ifs),
         Variant("a set", _a_set),
         Variant("a name alone where one fits", _names_alone),
+        Variant("a numpy array", lambda *given: np.array(classify_setting(*given))),
     ),
     hints=(
         "Write the table down as data: one row of four entries for each setting. A row fits when "
