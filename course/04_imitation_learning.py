@@ -17,10 +17,10 @@ r"""
 ## A copy on a rope
 
 A rope walker crosses a river. The wind may push it aside; it leans back and never falls. (Whoever falls needs
-four right strokes in a row to stand on the rope again. The walker knows them. It has never needed them.)
+four right strokes in a row. The walker knows them, but never needed them.)
 
-We record 40 walks of 25 steps and clone the walker by counting, with a tenth of a count for every action: the clone is never
-quite sure. In its states it does the same in over 99 of 100 steps. Each step that ends in the river costs 1.
+We clone the walker by counting in 40 walks of 25 steps, with a tenth of a count for every action. In the walker's states the clone
+does the same in over 99 of 100 steps. Each step that ends in the river costs 1.
 """
 
 # %%
@@ -223,9 +223,8 @@ Costs lie in $[0, 1]$ a step; $\epsilon$ is the clone's error rate *in the demon
 
 $$J(\pi) \le J(\pi^E) + T^2 \epsilon \qquad (J \text{: expected total cost}),$$
 
-because nothing is known of the states after the first error: at worst all later steps are lost. If errors are measured in
-the states that the *learner* visits, and one error, after which the *demonstrator* takes over, adds at most $u$ to the cost
-(Ross, Gordon and Bagnell 2011):
+for at worst all steps after the first error are lost. If errors are measured in the states that the *learner* visits, and
+one error, after which the *demonstrator* takes over, adds at most $u$ (Ross, Gordon and Bagnell 2011):
 
 $$J(\pi) \le J(\pi^E) + u\, T \epsilon .$$
 
@@ -236,8 +235,7 @@ The tutorial prints $T \epsilon$ [Thm 2.3]: that is $u = 1$.
 r"""
 ## Play with the way back
 
-The slope on logarithmic axes is the power: for $T$ it is 1, and twice the steps cost 2 times as much; for $T^2$ it is 2, and
-they cost 4 times as much. Start without a way back.
+The slope on logarithmic axes is the power: 1 for $T$, twice the steps cost 2 times as much; 2 for $T^2$, 4 times as much.
 
 1. Recovery 0: how many times as much do 100 steps cost as 50 at $\epsilon = 0.001$, and at 0.2? Why can it not stay near 4?
 2. Now a little recovery, 0.02. At which horizons does it hardly help?
@@ -301,12 +299,11 @@ print(f"cloned from 40 walks without the tenth of a count: 50 steps cost {sure:.
 
 # %% [markdown]
 r"""
-In the river the clone guesses. Four right guesses in a row at one in three each take $3 + 9 + 27 + 81 = 120$ strokes on
-average: the demonstrator *never shows what it never needs*.
+In the river the clone guesses: $3 + 9 + 27 + 81 = 120$ strokes on average. The demonstrator *never shows what it never needs*.
 
-All slips come from the tenth of a count. It stands for what a real learner does not fit exactly; without it this clone
-never slips. Ten times the walks make slips ten times rarer, but not the growth any slower: the walker will not fall in for us. So let the
-*clone* walk, and ask the walker: what would you do here?
+All slips come from the tenth of a count, which stands for what a real learner does not fit exactly. Ten times the walks make
+slips ten times rarer, but the growth no slower: the walker will not fall in for us. So let the *clone* walk, and ask the
+walker: what would you do here?
 """
 
 # %% [markdown] exercise="imitation_learning.dagger_loop"
@@ -398,11 +395,10 @@ Picture(fig, alt=f"{claim}. Expected cost against horizon, both logarithmic. {en
 # %% [markdown]
 r"""
 Both have 1,000 labels of the same expert, and about the same error rate in the demonstrator's states. What differs is
-*where* the questions were asked. (Falling takes two errors in a row, so both start steeply; a step costs at most 1, so the
-clone's curve bends at the end.)
+*where* the questions were asked. (The clone's curve bends at the end: a step costs at most 1.)
 
-The guarantee, for the best learner of enough rounds, has three legs: **aggregation** (or another way to do well on *all* rounds so
-far, "no regret"), an **interactive expert**, and **recoverability**, the constant $u$. Saw off the last: a river without a way out.
+The guarantee, for the best of many rounds, has three legs: **aggregation** (or another way to do well on *all* rounds, "no
+regret"), an **interactive expert**, and **recoverability**, $u$. Saw off the last: a river without a way out.
 """
 
 # %%
@@ -509,12 +505,12 @@ bars({name: [kind["repeats"], kind["changes"]] for name, kind in kinds.items()},
 r"""
 ## Diagnosis: a copycat
 
-It is C. Nearly every action repeats the one before, so copying explains the data. In the recordings the last action is the
-*demonstrator's*, a clue; when driving it is the clone's own, and the clone agrees with itself for ever.
+It is C. Copying the last action explains the recordings, where it is the *demonstrator's*. When driving it is the clone's own, and
+the clone agrees with itself for ever.
 
-Not A: training and held-out loss are alike. Not B: the demonstrator drives well through that feedback. (The plain clone turns
-a little early or late; the car forgives that.) De Haan et al. (2019) call it *causal confusion*; Spencer et al. (2021) answer
-that it is this unit's shift of states, fed back. Cures: leave the clue out, or ask the expert in the clone's states.
+Not A: training and held-out loss are alike. Not B: the demonstrator drives well through that feedback. De Haan et al. (2019) call
+it *causal confusion*; Spencer et al. (2021) answer: this unit's shift of states, fed back. Cures: leave the clue out, or
+ask in the clone's states.
 """
 
 # %% [markdown] tags=["slide"]
@@ -686,11 +682,11 @@ for recovery, kind in ((0.0, "no way back"), (0.01, "back after about 100 tokens
 
 # %% [markdown]
 r"""
-Is every long answer doomed? This bigram model knows only the last word: its slips are independent, and $(1 - \epsilon)^T$ is the
-chance of none *at all*. What a slip costs depends on the way back, $b$: a typo is passed over, a wrong step in a proof is not.
+Is every long answer doomed? About $(1 - \epsilon)^T$ is the chance of no slip *at all*: this bigram model's slips do not
+compound. What one costs depends on the way back: a typo is passed over, a wrong step in a proof is not.
 
-And $T^2$ is what *can* happen at a given error rate. Given a deterministic demonstrator within the class, one policy for all
-steps and a bounded total cost, cloning needs no more demonstrations for a longer horizon (Foster, Block and Misra 2024).
+And $T^2$ is what *can* happen. With a deterministic demonstrator within the class, one policy for all steps and a bounded
+total cost, cloning needs no more demonstrations for longer horizons (Foster, Block and Misra 2024).
 """
 
 # %% [markdown] tags=["slide"]
@@ -717,8 +713,7 @@ r"""
 
 - Pomerleau (1991), Neural Computation 3: a cloned driver, taught with shifted views of its road.
 - Ross, Gordon and Bagnell (2011), [arXiv 1011.0686](https://arxiv.org/abs/1011.0686): DAgger.
-- Spencer et al. (2021), [arXiv 2102.02872](https://arxiv.org/abs/2102.02872): when plain cloning is enough (easy), when a simulator
-  suffices (Goldilocks), when only asking helps (hard); and against calling the copycat causal confusion.
+- Spencer et al. (2021), [arXiv 2102.02872](https://arxiv.org/abs/2102.02872): easy, Goldilocks, hard; and on the copycat.
 - de Haan et al. (2019), [arXiv 1905.11979](https://arxiv.org/abs/1905.11979): causal confusion, with this unit's car.
 - Foster, Block and Misra (2024), [arXiv 2407.15007](https://arxiv.org/abs/2407.15007): is cloning all you need?
 

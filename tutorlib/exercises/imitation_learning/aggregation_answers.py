@@ -104,12 +104,8 @@ MUTANTS = (
            "You label with the mixture's likeliest action, and where the learner drives that is "
            "its own guess. Who drives does not matter for the labels: ask the expert each time."),
     Mutant("starts_as_the_expert", _loop(first=lambda teacher, uniform: teacher),
-           "Your learner begins as the expert. It knows nothing yet: begin uniform."),
-    Mutant("first_round_by_the_expert", _loop(
-               mix=lambda b, teacher, learner: teacher if len(learner.unique()) == 1
-               else b * teacher + (1 - b) * learner),
-           "The expert alone drives your first round, whatever `betas[0]` says. Mix there too, "
-           "with the uniform learner."),
+           "In your first round the expert drives alone, whatever `betas[0]` says. Mix there too: "
+           "the learner knows nothing yet and begins uniform."),
     Mutant("returns_the_mixture", _returns_the_mixture,
            "You return the mixture that drove. Asked for is the learner, cloned after the last "
            "round."),
