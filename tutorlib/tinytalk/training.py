@@ -133,6 +133,6 @@ def mean_loss(model, texts: Texts, pad_id: int = 0, batch_size: int = 256) -> fl
         batch = pad_batch(texts, range(start, min(start + batch_size, len(texts))), pad_id)
         batch = {name: t.to(model.device) for name, t in batch.items()}
         scored = int((batch["labels"][:, 1:] != IGNORED).sum())
-        total += float(model(**batch).loss) * scored
+        total += float(model(**batch, use_cache=False).loss) * scored
         count += scored
     return total / count
