@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
@@ -149,7 +151,7 @@ def test_the_learning_rate_rises_and_falls():
     rates = [learning_rate_at(step, config) for step in range(1000)]
     assert rates[0] == 0.01 and max(rates) == 1.0 and rates.index(1.0) in (99, 100)
     assert rates[-1] == pytest.approx(0.1, abs=1e-3)
-    assert all(a >= b for a, b in zip(rates[100:], rates[101:], strict=False))
+    assert all(a >= b for a, b in itertools.pairwise(rates[100:]))
 
 
 def test_a_model_learns_a_few_texts_by_heart_the_same_way_each_time(tokenizer):

@@ -1,7 +1,8 @@
 """Make the shipped checkpoints from scratch: ``python -m tutorlib.tinytalk.train``.
 
-It writes ``checkpoints/NAME/`` (safetensors in float16, config, tokenizer), ``checkpoints/card.json``
-(data, seeds, steps, losses, what sampled answers are worth) and MODEL_CARD.md, which is made from it.
+It writes ``checkpoints/NAME/`` (safetensors in float16, config, tokenizer), the figures to
+``checkpoints/card.json`` (data, seeds, steps, losses, what sampled answers are worth), and
+MODEL_CARD.md beside it, made from those figures alone.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 import torch
 import typer
 
+from tutorlib.tinytalk.card import render
 from tutorlib.tinytalk.corpora import crowd_dialogues, demonstrations, statements
 from tutorlib.tinytalk.gold import mean_parts
 from tutorlib.tinytalk.models import CHECKPOINTS, SIZES, load, new_model
@@ -74,12 +76,15 @@ def sampled_answers(model, prompts: Sequence, seed: int = 0, batch: int = 250) -
 
 def measure(model) -> dict:
     """Return what the card says of a model: its loss, and the parts of its answers' worth."""
-    report = {"held_out_loss": round(held_out_loss(model), 4)}
+    report = {"held_out_loss": round(held_out_loss(model), 4), "questions": QUESTIONS}
     for split in ("train", "heldout"):
         for family in FAMILIES:
             prompts = sample_prompts(QUESTIONS, HELD_OUT_SEED, split, [family])
             means = mean_parts(prompts, sampled_answers(model, prompts))
             report[f"{split}/{family}"] = {k: round(v, 3) for k, v in means.items()}
+    prompts = sample_prompts(6, HELD_OUT_SEED, "heldout")
+    report["samples"] = [[p.text, a] for p, a in zip(prompts, sampled_answers(model, prompts),
+                                                     strict=True)]
     return report
 
 
@@ -115,6 +120,7 @@ def main(names: list[str] | None = None, threads: int = 1) -> None:
     for name in names or [*SIZES, "sft"]:
         card[name] = make(name, CHECKPOINTS)
         path.write_text(json.dumps(card, indent=1, sort_keys=True) + "\n")
+        (CHECKPOINTS / "MODEL_CARD.md").write_text(render(card))
         print(name, json.dumps(card[name], indent=1))
 
 
