@@ -75,9 +75,12 @@ def test_held_out_sums_add_a_pair_that_training_never_adds():
     assert {len(c) for c in contents("arithmetic", "train")} == {2, 3}
 
 
-def test_dialogues_and_statements_never_show_what_is_held_out():
-    for d in [*crowd_dialogues(4000, 1), *demonstrations(2000, 1)]:
+def test_only_facts_are_met_before_they_are_held_out():
+    aligned, crowd = demonstrations(2000, 1), crowd_dialogues(4000, 1)
+    for d in [*aligned, *(d for d in crowd if d.prompt.family != "facts")]:
         assert split_of(d.prompt.family, d.prompt.content) == "train"
+    asked = {d.prompt.content for d in crowd if d.prompt.family == "facts"}
+    assert asked == {*contents("facts", "train"), *contents("facts", "heldout")}
     trained = {step[:2] for c in contents("arithmetic", "train") for step in additions(c)}
     for text in statements(1000, 3):
         for sentence in text.removesuffix(" .").split(" . "):

@@ -6,8 +6,8 @@
 - *demonstrations*: by a good author who is not perfect.
 - *preference pairs*: two answers and a labeller's choice: see ``labellers``.
 
-Statements cover all facts, also those whose questions are held out; held-out content never occurs
-in a dialogue.
+Pretraining covers all facts, also in dialogues: that a fact is held out means that nobody aligned
+the model on its question. All other held-out content occurs nowhere before it is asked for.
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ class Behaviour:
                                        "right + partial and polite + rude")
 
 
+_ALL_FACTS = contents("facts", "train") + contents("facts", "heldout")
 CROWD = Behaviour(right=0.5, partial=0.15, polite=0.25, rude=0.3, padded=0.35, worked=0.45)
 AUTHOR = Behaviour(right=0.9, partial=0.06, polite=0.85, rude=0.02, padded=0.08, worked=0.95)
 # what an instruction changes in the crowd's behaviour, family by family where it differs
@@ -151,8 +152,8 @@ def crowd_dialogues(n: int, seed: int, instructions: Sequence[str] = INSTRUCTION
     for _ in range(n):
         family = rng.choice(FAMILIES)
         plain = rng.random() < 0.5
-        prompt = Prompt(family, draw_content(rng, family, "train"),
-                        "" if plain else rng.choice(instructions))
+        content = rng.choice(_ALL_FACTS) if family == "facts" else draw_content(rng, family, "train")
+        prompt = Prompt(family, content, "" if plain else rng.choice(instructions))
         dialogues.append(Dialogue(prompt, write_answer(prompt, crowd_behaviour(prompt), rng)))
     return dialogues
 
@@ -164,12 +165,11 @@ def statements(n: int, seed: int) -> list[str]:
     ['7 + 9 = 16 . a crab has 10 legs .']
     """
     rng = random.Random(seed)
-    facts = [(kind, subject) for kind, (table, *_) in FACTS.items() for subject in table]
     sums = contents("arithmetic", "train")
 
     def one() -> str:
-        if rng.random() < 0.5:
-            return state_fact(rng.choice(facts))
+        if rng.random() < 0.3:  # there are far more additions than facts to learn
+            return state_fact(rng.choice(_ALL_FACTS))
         return work_out(additions(rng.choice(sums)))
 
     return [f"{one()} {one()}" for _ in range(n)]

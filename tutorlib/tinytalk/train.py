@@ -33,7 +33,7 @@ from tutorlib.tinytalk.training import (
 
 DIALOGUES, STATEMENTS, DEMONSTRATIONS = 200_000, 40_000, 10_000
 CORPUS_SEED, HELD_OUT_SEED, WEIGHTS_SEED = 1, 99, 0
-PRETRAINING = {"base": TrainingConfig(steps=6000), "tiny": TrainingConfig(steps=2500)}
+PRETRAINING = {"base": TrainingConfig(steps=5000), "tiny": TrainingConfig(steps=2500)}
 TUNING = TrainingConfig(steps=400, learning_rate=1e-3, warmup=20)
 QUESTIONS = 250  # per family and split, when answers are sampled for the card
 
