@@ -34,7 +34,7 @@ from tutorlib.tinytalk.prompts import (
     draw_content,
     sample_prompts,
 )
-from tutorlib.tinytalk.words import CLOSERS, FACTS, FILLERS, INSTRUCTIONS
+from tutorlib.tinytalk.words import CLOSERS, FILLERS, INSTRUCTIONS
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,8 @@ def crowd_dialogues(n: int, seed: int, instructions: Sequence[str] = INSTRUCTION
     for _ in range(n):
         family = rng.choice(FAMILIES)
         plain = rng.random() < 0.5
-        content = rng.choice(_ALL_FACTS) if family == "facts" else draw_content(rng, family, "train")
+        known = family == "facts"
+        content = rng.choice(_ALL_FACTS) if known else draw_content(rng, family, "train")
         prompt = Prompt(family, content, "" if plain else rng.choice(instructions))
         dialogues.append(Dialogue(prompt, write_answer(prompt, crowd_behaviour(prompt), rng)))
     return dialogues
@@ -162,7 +163,7 @@ def statements(n: int, seed: int) -> list[str]:
     """Return ``n`` texts of two plain statements each: facts (all of them) and additions (train).
 
     >>> statements(1, seed=2)
-    ['7 + 9 = 16 . a crab has 10 legs .']
+    ['7 + 9 = 16 . the opposite of wet is dry .']
     """
     rng = random.Random(seed)
     sums = contents("arithmetic", "train")
