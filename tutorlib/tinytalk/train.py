@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Annotated
 
 import torch
 import typer
@@ -112,7 +113,7 @@ def make(name: str, folder: Path, progress: bool = True) -> dict:
             "cpu_seconds": round(seconds), **measure(model)}
 
 
-def main(names: list[str] | None = None, threads: int = 1) -> None:
+def main(names: Annotated[list[str] | None, typer.Argument()] = None, threads: int = 1) -> None:
     """Train the named checkpoints (all: base, tiny, sft) and write the card."""
     torch.set_num_threads(threads)
     path = CHECKPOINTS / "card.json"
