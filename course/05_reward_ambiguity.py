@@ -159,9 +159,8 @@ outcome = HOW_MANY[sum(verdicts) - 1]
 r"""
 ## Why so many, and why not F
 
-The conditions are linear in $r$, so their solutions form a **cone**: scale one, add two, and you stay inside. Its tip is $r = 0$. In the
-yard it has full dimension, 12 cells times 4 actions. (C has no goal, but arriving ends the costs. D is luck: 2 more a step keep the
-arrows, 3 do not.)
+The conditions are linear in $r$, so their solutions form a **cone**: scale one, add two, and you stay inside. Its tip is $r = 0$. (C has
+no goal, but arriving ends the costs. D is luck: 2 more a step keep the arrows, 3 do not.)
 
 F looks most faithful. But it pays for *following the arrows*, and arriving ends the pay: the best plan turns back just before G, again
 and again. Unit 07 meets this as survival bias.
@@ -524,10 +523,10 @@ print(f"the yard, two discounts: rank {found.identification.rank} of {found.iden
 r"""
 ## Can one environment do?
 
-Kim et al. (2021) ask it for rewards $R(s)$, a fixed horizon, no discount, and actions that decide the next state. A path $\tau$ then has
+Kim et al. (2021) ask it for rewards $R(s)$, a fixed horizon, no discount, no chance. A path $\tau$ then has
 $P(\tau) \propto e^{R(\tau)}$: one sees differences of path sums, and the question is the rank of a matrix that counts visits.
 
-Walk round a ring, both ways, from place 0. If it is even, even and odd places alternate: add $c$ to one kind, take it from the other, and
+Walk round a ring, both ways, from place 0. On an even ring even and odd places alternate: add $c$ to one kind, take it from the other:
 all path sums move alike. An odd ring, or a stop, ends that.
 """
 
@@ -648,8 +647,8 @@ $\gamma P_\text{old}\, \Phi - \Phi$ is a shaping in the old dynamics only. In th
 robot that never comes home gets $-1 / (1 - 0.9) = -10$.
 
 A reward transfers when what stayed open is harmless in the *new* world too: watch several environments, or restrict the reward, say to
-places (enough for the linear program here; AIRL builds on it, unit 07). One more trap: $r(s,a)$ averages what *arriving* pays over the
-wind. In another wind even the exact table is wrong.
+places (as AIRL does, unit 07). One more trap: $r(s,a)$ averages what *arriving* pays over the wind. In another wind even the exact table
+is wrong.
 """
 
 # %% [markdown] tags=["slide"]

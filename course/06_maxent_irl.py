@@ -16,14 +16,13 @@ asks the oldest question of statistics: which reward makes what we saw most like
 r"""
 ## The gardener and the cart
 
-A gardener drives a cart through her garden, twelve moves at a time, from S. In one move out of ten the cart slides sideways. Two students
-watch many drives:
+A gardener drives a cart through her garden, twelve moves from S; one move in ten slides sideways. Two students watch many drives:
 
 - one asks what **arriving in each cell** is worth to her,
 - the other what **each push of the joystick in each cell** is worth.
 
-Both find rewards that reproduce her driving. Tomorrow a new cart comes, with its joystick mounted upside down: *up* drives down,
-*left* drives right. Each student's reward gets the best possible driver for the new cart. Whose reward serves her better?
+Both rewards reproduce her driving. Tomorrow a new cart comes, its joystick upside down: *up* drives down, *left* drives right. Each
+reward gets the best possible driver. Whose serves her better?
 """
 
 # %%
@@ -58,12 +57,12 @@ r"""
 ## One principle, two readings
 
 Unit 05 left a whole family of rewards, zero among them. Ziebart et al. (2008): among all distributions over
-trajectories that *meet the demonstrated features as often*, take the one of **maximum entropy**: claim nothing else. Its solution is an exponential family,
+trajectories that *meet the demonstrated features as often*, take the one of **maximum entropy**. It is an exponential family,
 
 $$p(\tau) \propto e^{\theta \cdot f_\tau / \lambda}, \qquad f_\tau = \sum_{t=1}^{T} \phi(s_t),$$
 
 and the multipliers $\theta$ are the reward's weights. Fitting $\theta$ by **maximum likelihood** is the dual of the same
-problem: one principle read from two sides.
+problem.
 
 So far every move does what it says; chance comes next. (Background: the tutorial [§2.4] only says that rewards are not unique.)
 """
@@ -417,13 +416,13 @@ def debug(transition_matrix, features, weights, expert_features, initial_state_d
 r"""
 ## Play: draw, and be read
 
-Now you are the demonstrator. Drag a path through the grid (or use the arrow keys); after each step the reward is fitted anew, one number per cell, by the
-likelihood of your moves (no clock, but a discount of 0.9; $\lambda = 1$; a light penalty).
+Drag a path, or use the arrow keys. After each step one reward per cell is fitted anew by the likelihood of your moves (discount 0.9,
+$\lambda = 1$, a light penalty).
 
-1. Where is the reward highest, and why there and not on the way?
-2. Remove the walk. Draw three steps along the lower border and stop. Did you want to be there, or were you only watched until there? What does the model say?
-3. Go on to the corner, but make a detour round a cell. What does the model think of that cell?
-4. Begin a second walk that ends elsewhere. What becomes of the first end?
+1. Where is the reward highest? Why there?
+2. Remove the walk; draw three steps along the border. Did you want that, or did the watching stop?
+3. Go on, round some cell. What does the model think of it?
+4. Begin a second walk. What becomes of the first end?
 """
 
 # %%
@@ -468,9 +467,9 @@ except NotConvergedError as refusal:
 
 # %% [markdown]
 r"""
-**Diagnosis.** In the ten drives luck was what it was: here the cart slid left, there never. So their visits do not obey the dynamics, and *no
-policy has them*. A reward per move can pay for exactly this: "leave a cell more often than you enter it" (unit 05's shaping). **No policy can earn that pay**, but $\theta \cdot \tilde f$
-grows by it for ever. $L$ equals the negative log-likelihood only if luck has averaged out.
+**Diagnosis.** In ten drives luck has not averaged out: here the cart slid left, there never. So *no policy has* their visits. A reward per
+move can pay for exactly this: "leave a cell more often than you enter it" (unit 05's shaping). **No policy can earn that pay**, but
+$\theta \cdot \tilde f$ grows by it for ever, and $L$ is no longer the negative log-likelihood.
 
 Two cures: a penalty $\tfrac{1}{2} c\, \lVert\theta\rVert^2$, or the **exact** likelihood of the moves, given where they were made.
 """
@@ -548,11 +547,11 @@ learning_curves({name: found["new cart"] for name, found in regret.items()}, [ma
 
 # %% [markdown]
 r"""
-With the old cart all three do well; even in rain (four slips in ten, the same joystick). The reward per move has put the *old cart's dynamics* into its numbers: "up is good here" was true because up drove up. Its wide
-band says more: which of many such rewards one gets, sample and penalty decide.
+With the old cart all three do well, even in rain (four slips in ten). The reward per move holds the *old dynamics*: up was good because
+it drove up. Its wide band: sample and penalty decide which of many rewards one gets.
 
-That the gardener wants cells and not moves is an **assumption**. Drives of one cart can refute it, when no reward per cell explains them. They can never
-prove it: whatever a reward per cell explains, a reward per move explains as well. (Unit 05: two dynamics tell more.)
+That she wants cells and not moves is an **assumption**. Drives of one cart can refute it, never prove it: what a reward per cell
+explains, one per move explains too. (Unit 05: two dynamics tell more.)
 """
 
 # %%
@@ -613,7 +612,7 @@ print(f"tokens: the policies of 2008 and 2010 differ by at most {float((both[0] 
 r"""
 ## What you take along
 
-1. Maximum entropy gives every behaviour a probability under every reward; the reward is then a matter of maximum likelihood.
+1. Maximum entropy gives every behaviour a probability under every reward; the rest is maximum likelihood.
 2. Average chance first, choose second: the causal model is a policy, the trajectory model bends luck.
 3. Backward for values, forward for visits; the gradient is a gap of features.
 4. Features that agree are not behaviour that agrees; a likelihood above 1 is a bug.
@@ -630,11 +629,11 @@ quiz("maxent_irl")
 r"""
 ## Go further
 
-- Ziebart et al. (2008), *Maximum entropy inverse reinforcement learning*, AAAI: short; find where chance enters eq. 4.
+- Ziebart et al. (2008), *Maximum entropy inverse reinforcement learning*, AAAI: find where chance enters eq. 4.
 - Ziebart (2010), PhD thesis, Carnegie Mellon, ch. 5-6: the causal model, derived.
 - Gleave & Toyer (2022), [arXiv 2203.11409](https://arxiv.org/abs/2203.11409): a primer that derives both, with care.
 - Wulfmeier et al. (2015), [arXiv 1507.04888](https://arxiv.org/abs/1507.04888): the network version.
-- The `imitation` package: its tutorial on this algorithm, and `mce_irl.py`, which our tests compare with.
+- The `imitation` package: its tutorial, and `mce_irl.py`, which our tests compare with.
 
-**Open question.** λ was given. From one garden's drives, can you tell a cold gardener with small wishes from a hot one with large ones? What would you have to watch?
+**Open question.** λ was given. Can one garden's drives tell a cold gardener with small wishes from a hot one with large ones?
 """
