@@ -129,7 +129,7 @@ def test_the_lesson_runs_as_it_is_and_its_claims_hold(lesson):
     assert returns["with memory"] == [-200.0] * 3
     assert -200.0 < min(returns["plain"]) <= max(returns["plain"]) < returns["demonstrator"][0] + 1
     follows = {name: kind["changes"] for name, kind in lesson["kinds"].items()}
-    assert follows["with memory"] < 0.1 < 0.3 < follows["plain"]
+    assert follows["with memory"] < 0.05 < 0.15 < follows["plain"]  # means of three seeds
     gap = lesson["train_gap"]["with memory"] - sum(scores["with memory"]) / 3
     assert abs(gap) < 0.02  # no over-fitting
     ends = lesson["ends"]
