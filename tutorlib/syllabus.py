@@ -50,7 +50,7 @@ UNITS = (
     Unit("03", "maximum_entropy_rl", "Maximum-entropy RL", "I",
          "Derive the Gibbs policy that later becomes RLHF", 105, ("01",)),
     Unit("04", "imitation_learning", "Imitation learning", "II",
-         "Copy a demonstrator, and see why errors compound", 100, ("01",)),
+         "Copy a demonstrator, and see why errors compound", 120, ("01",)),
     Unit("05", "reward_ambiguity", "Reward ambiguity", "II",
          "Say which rewards a behaviour can and cannot reveal", 110, ("03",)),
     Unit("06", "maxent_irl", "Maximum-entropy IRL", "II",
