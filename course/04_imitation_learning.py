@@ -627,7 +627,7 @@ CASES = {  # dynamics, external reward, learned reward, data
     "nothing but a simulator": (True, False, False, False)}
 for case, given in CASES.items():
     found = classify_setting(*given)
-    found = [found] if isinstance(found, str) else list(found or [])
+    found = [found] if isinstance(found, str) else [] if found is None else list(found)
     print(f"{case:<47} {' or '.join(sorted(found)) or 'no row: nothing to learn from'}")
 
 # %% [markdown]
