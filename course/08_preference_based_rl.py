@@ -368,8 +368,8 @@ with style():
     for index, name in enumerate(("ranked demonstrations", "the new policy's episodes")):
         ax.plot(actual[index], predicted[index], label=name, **series_look(index) | {"linestyle": "", "alpha": 0.7})
     best = max(run["best"] for run in trex)
-    ax.axvline(best, color="#5a5a5a", ls="--", lw=1.4, marker="", label=f"best demonstration: {best:.0f}")
-    ax.set(xlabel="true return (reward)", ylabel="predicted return (standardised in each seed)")
+    ax.axvline(best, color="#5a5a5a", ls="--", lw=1.4, marker="", label=f"best shown: {best:.0f}")
+    ax.set(xlabel="true return (reward)", ylabel="predicted return (own scale per seed)")
     fig.legend(loc="outside lower left", ncols=3)
 Picture(fig, alt=f"{title}. Scatter of predicted against true return, {SEEDS} seeds together. Demonstrations have true "
         f"returns from {float(actual[0].min()):.0f} to {best:.0f}, the new policies' episodes from "
