@@ -30,6 +30,8 @@ _EXPORTS = {  # name: module; no module has the name of a function, or it would 
     "explorer": "explore",
     "density_picture": "densities",
     "density_explorer": "densities",
+    "score_panels": "scores",
+    "token_strip": "strips",
     "QuizWidget": "quiz",
     "PredictionWidget": "quiz",
 }
