@@ -100,11 +100,11 @@ def painter():
 
 def wait_until(page, holds):
     """Let the page's messages arrive until ``holds()`` is true."""
-    for _ in range(100):
+    for _ in range(300):
         if holds():
             return
         page.wait_for_timeout(50)
-    raise AssertionError("the page did not bring this about in five seconds")
+    raise AssertionError("the page did not bring this about in fifteen seconds")
 
 
 def label(page, row, column):
@@ -359,3 +359,7 @@ def test_walks_are_judged_by_mouse_and_keyboard(mount):
     wait_until(page, lambda: "you said right" in page.get_by_test_id("comparer-pair").inner_text())
     page.get_by_test_id("comparer-forget").click()
     wait_until(page, lambda: judge.choices == [None, None, None] and judge.values == [0, 0, 0])
+    wait_until(page, lambda: "Pair 1 of 3" in page.get_by_test_id("comparer-pair").inner_text())
+    page.evaluate("""() => ["left", "same", "right"].forEach(  // before Python can reply
+        (name) => document.querySelector(`[data-testid=judge-${name}]`).click())""")
+    wait_until(page, lambda: judge.choices == ["left", "same", "right"])

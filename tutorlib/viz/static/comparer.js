@@ -81,7 +81,10 @@ function render({ model, el }) {
   const judge = (choice) => {
     const choices = [...model.get("choices")];
     choices[model.get("shown")] = choice;
+    const open = choices.indexOf(null);
     model.set("choices", choices);
+    // here and not only in Python: a second answer may come before Python has replied to the first
+    model.set("shown", open < 0 ? choices.length - 1 : open);
     model.save_changes();
   };
   const move = (by) => {
