@@ -16,6 +16,7 @@ from tutorlib.viz import (
     PredictionWidget,
     QuizWidget,
     Slider,
+    TreeExplorer,
     TwoRewards,
     WalkComparer,
     explorer,
@@ -363,3 +364,63 @@ def test_walks_are_judged_by_mouse_and_keyboard(mount):
     page.evaluate("""() => ["left", "same", "right"].forEach(  // before Python can reply
         (name) => document.querySelector(`[data-testid=judge-${name}]`).click())""")
     wait_until(page, lambda: judge.choices == ["left", "same", "right"])
+
+
+@pytest.fixture
+def forest():
+    """Two words and an end, three deep, at a price: the policy and the values depend on it."""
+    def tables(price):
+        even, tilted = [1 / 3] * 3, [0.9 - 0.1 * price, 0.099 + 0.1 * price, 0.001]
+        return {"words": ["sky", "blue", "<eos>"], "going_on": [0, 1],
+                "policies": {"model": [[even] * 2**d for d in range(3)],
+                             "tuned": [[tilted] * 2**d for d in range(3)]},
+                "q_values": [[[d + i, 0.0, -1.0] for i in range(2**d)] for d in range(3)],
+                "values": [[price + i for i in range(2**d)] for d in range(3)]}
+
+    return TreeExplorer(tables, Slider(1, 4, 2, label="β"), threshold=0.0)
+
+
+def test_a_tree_by_keyboard(mount, forest):
+    page = mount(forest)
+    for _ in range(3):
+        page.keyboard.press("Tab")  # two sliders, then one tab stop for all rows
+    focused = page.locator(":focus")
+    assert focused.get_attribute("aria-expanded") == "true"
+    assert focused.get_attribute("aria-label").startswith("(start): V 2")
+    for key in ("ArrowDown", "ArrowDown", "ArrowRight"):
+        page.keyboard.press(key)
+    wait_until(page, lambda: forest.opened == [[], [1]])
+    wait_until(page, lambda: page.get_by_test_id("node-1.0").count() == 1)
+    page.keyboard.press("ArrowRight")  # open already: on to its first child
+    assert page.locator(":focus").get_attribute("data-testid") == "node-1.0"
+    assert page.locator(":focus").get_attribute("aria-label").startswith("blue sky: model 0.333")
+    page.keyboard.press("End")
+    last = page.locator(":focus")
+    assert last.get_attribute("data-testid") == "node-2"
+    assert last.get_attribute("aria-expanded") is None
+    assert last.get_attribute("aria-label").endswith("answer over")
+    for key in ("Enter", "ArrowUp", "ArrowLeft", "ArrowLeft"):  # nothing; up; to the parent; close
+        page.keyboard.press(key)
+    wait_until(page, lambda: forest.opened == [[]])
+    assert page.locator(":focus").get_attribute("data-testid") == "node-1"
+    assert page.get_by_role("treegrid", name=forest.title).count() == 1
+
+
+def test_a_tree_by_mouse_and_its_sliders(mount, forest):
+    page = mount(forest)
+    page.get_by_test_id("node-0").click()
+    wait_until(page, lambda: page.get_by_test_id("node-0.2").count() == 1)
+    page.get_by_role("slider", name="β").press("End")
+    wait_until(page, lambda: forest.position == 3)
+    wait_until(page, lambda: "tuned 0.5" in page.get_by_test_id("node-0")
+               .get_attribute("aria-label"))
+    prune = page.get_by_role("slider", name="Hide what is rarer than")
+    prune.press("End")  # rarer than 0.3 under both: of the deeper rows only some are left
+    wait_until(page, lambda: "below 0.300" in page.get_by_test_id("tree-status").inner_text())
+    wait_until(page, lambda: page.get_by_test_id("node-0.2").count() == 0)
+    assert "words hidden" in page.get_by_test_id("node-0").get_attribute("aria-label")
+    prune.press("Home")
+    wait_until(page, lambda: page.get_by_test_id("node-0.2").count() == 1)
+    page.get_by_test_id("node-0.2").click()  # a finished answer opens nothing
+    page.wait_for_timeout(200)
+    assert forest.opened == [[], [0]] and forest.message == ""

@@ -33,6 +33,7 @@ from tutorlib.lm.text import (
 )
 from tutorlib.lm.token_mdp import TokenMDP, TokenState, at_the_end, token_step
 from tutorlib.lm.tree import TokenTree, TreePlan
+from tutorlib.lm.tree_arrays import tree_arrays
 from tutorlib.lm.tree_build import TreeSize, tree_size
 from tutorlib.lm.tree_shape import TreeShape
 
@@ -43,5 +44,5 @@ __all__ = [
     "encode_prompts", "evaluating", "load", "mask_after_eos", "mean_loss", "next_token_logps",
     "pad_rows", "per_token_entropy", "per_token_logps", "position_ids", "prepare_tokenizer",
     "sample", "sequence_logps", "sequence_values", "sft_loss", "tiny_model", "token_entropy",
-    "token_logps", "token_step", "train_sft", "tree_size", "word_tokenizer",
+    "token_logps", "token_step", "train_sft", "tree_arrays", "tree_size", "word_tokenizer",
 ]

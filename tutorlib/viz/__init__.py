@@ -32,6 +32,8 @@ _EXPORTS = {  # name: module; no module has the name of a function, or it would 
     "density_explorer": "densities",
     "score_panels": "scores",
     "token_strip": "strips",
+    "TreeExplorer": "treeexplorer",
+    "TreeTables": "treerows",
     "QuizWidget": "quiz",
     "PredictionWidget": "quiz",
 }
