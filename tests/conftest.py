@@ -5,4 +5,5 @@ from jaxtyping import install_import_hook
 import tests.typecheck  # noqa: F401  (found by name below; pytest replaces packages not yet loaded)
 
 # must come before the first import of these packages, hence here and not beside their tests
-install_import_hook(["tutorlib.mdp", "tutorlib.irl", "tutorlib.lm"], "tests.typecheck.checked")
+install_import_hook(["tutorlib.mdp", "tutorlib.irl", "tutorlib.lm", "tutorlib.posttraining"],
+                    "tests.typecheck.checked")

@@ -1,0 +1,33 @@
+"""What all training loops of this package share: drawing prompts, and a step of an optimiser."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from tutorlib.errors import InvalidTextError
+
+
+def draw_prompts(prompts: Sequence[str], count: int, generator: torch.Generator) -> list[str]:
+    """Return ``count`` prompts drawn at random, each as often as any other, give or take one."""
+    if isinstance(prompts, str) or not len(prompts):
+        raise InvalidTextError(f"prompts is {prompts!r}; expected a list of one or more texts")
+    rounds = -(-count // len(prompts))
+    order = torch.cat([torch.randperm(len(prompts), generator=generator, device=generator.device)
+                       for _ in range(rounds)])
+    return [prompts[i] for i in order[:count].tolist()]
+
+
+def take_step(optimizer, loss: Tensor, rate: float, max_grad_norm: float | None) -> float:
+    """Take one step down the gradient; return its length before it was cut."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.zero_grad()
+    loss.backward()
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    limit = torch.inf if max_grad_norm is None else max_grad_norm
+    norm = nn.utils.clip_grad_norm_(parameters, limit)
+    optimizer.step()
+    return float(norm)
