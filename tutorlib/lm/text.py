@@ -124,7 +124,7 @@ def check_words(tokenizer, text: str) -> None:
     words = sorted({word for word in words if word != tokenizer.unk_token})
     if words:
         known = tokenizer.get_vocab()
-        raise InvalidTextError(f"the tokenizer does not know {len(words)} words of {text!r}: " +
+        raise InvalidTextError(f"the tokenizer does not know these words of {text!r}: " +
                                "; ".join(f"{word!r}, {nearest(word, known)}" for word in words))
 
 

@@ -31,7 +31,7 @@ QUIZ = (
          "preferring one.",
          "Only if the first word decides. 'The sky is' leads to right and wrong answers alike.")),
     Question(
-        "A tree is built over seven words out of 251 and the reference renormalised. "
+        "A tree is built over nine words out of 251, and the reference renormalised. "
         "What is exact then?",
         ("All numbers about the whole model.",
          "All numbers about the model that may only say these words.", "Nothing."),

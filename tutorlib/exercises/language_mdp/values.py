@@ -129,7 +129,8 @@ def show_the_smallest_tree(answer):
         for start, end, depth, node, word in edges:
             (x, y), (u, v) = places[start], places[end]
             before, after = (math.exp(t[depth][node, word]) for t in (reference, policy))
-            ax.plot([x, u], [y, v], color="#0b64a8", linewidth=1 + 6 * after, marker="", zorder=1)
+            ax.plot([x, u], [y, v], color="#0b64a8", linewidth=1 + 6 * after, linestyle="-",
+                    marker="", zorder=1)
             ax.text((x + u) / 2, (y + v) / 2 + 0.14, f"{before:.2f} → {after:.3f}", ha="center",
                     fontsize=11, zorder=3)
             said.append(f"{WORDS[word]} after {start}: {before:.2f} to {after:.3f}")
