@@ -82,8 +82,8 @@ except TutorlibError as problem:
 
 # %% [markdown]
 r"""
-Read the trace. A state is everything said so far, so it is Markov by construction, and no state is ever visited twice. *green* came after the end:
-nothing changed, the end is **absorbing**. The column of rewards holds question marks: nobody can derive from "text" what
+Read the trace. A state is everything said so far, so it is Markov by construction, and until the end no state is visited twice. *green* came after the end:
+nothing changed, it is **absorbing**. The column of rewards holds question marks: nobody can derive from "text" what
 a good text is. Even in arithmetic a rule must be chosen and data checked.
 
 The rest of the course is about that column.
