@@ -8,28 +8,27 @@
 All three sample from the same model at temperature 1, on one thread, the same left-padded prompts,
 up to the same limit. The bare loop is what one writes first: forward with the cache of
 transformers, softmax, multinomial, until every answer has ended. Turns alternate, each turn counts
-the tokens of its answers, and a rate is all tokens over all CPU seconds. Without --model, prompts
-and answers have the lengths of ``Workload``: a random network whose last layer ends an answer with
-a fixed chance at each token.
+the tokens of its answers, and a rate is all tokens over all CPU seconds. Without --model, the model
+is TinyTalk's "base" and the prompts are drawn from all of TinyTalk's families: the lengths of
+prompts and answers are those that the course's lessons meet.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import platform
 import time
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch
-from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM, __version__
+from transformers import DynamicCache, __version__
 
+from tutorlib import tinytalk
 from tutorlib.lm import (
     SamplingSettings,
     encode_prompts,
@@ -39,49 +38,20 @@ from tutorlib.lm import (
     position_ids,
     sample,
 )
+from tutorlib.tinytalk.tokenizer import chat_prompt
 
 HERE = Path(__file__).parent
 BATCHES = (16, 64, 128, 256)
-EOS, PAD = 1, 0
+LIMIT = 48  # max_new_tokens
 
 
-@dataclass(frozen=True)
-class Workload:
-    """A network, and how long prompts and answers are."""
-
-    vocabulary: int = 149
-    hidden_size: int = 96
-    layers: int = 3
-    heads: int = 3
-    prompt_tokens: tuple[int, int] = (5, 16)  # uniform between these
-    answer_tokens: float = 12.0  # mean of a geometric distribution
-    limit: int = 40  # max_new_tokens
-
-
-def network(load: Workload):
-    """Return a random Llama that ends an answer with chance 1 / answer_tokens at each token."""
-    torch.manual_seed(0)
-    model = LlamaForCausalLM(LlamaConfig(
-        vocab_size=load.vocabulary, hidden_size=load.hidden_size, num_hidden_layers=load.layers,
-        intermediate_size=8 * load.hidden_size // 3, num_attention_heads=load.heads,
-        num_key_value_heads=load.heads, max_position_embeddings=256, pad_token_id=PAD,
-        eos_token_id=EOS, bos_token_id=None))
-    head = torch.nn.Linear(load.hidden_size, load.vocabulary)
-    head.weight.data.copy_(model.lm_head.weight)
-    head.bias.data.zero_()
-    head.bias.data[EOS] = math.log((load.vocabulary - 1) / (load.answer_tokens - 1))
-    model.lm_head = head
-    return model.eval()
-
-
-def random_prompts(load: Workload, batch: int, generations: int = 1):
-    """Return left-padded random prompts, each ``generations`` times."""
-    gen = torch.Generator().manual_seed(batch)
-    low, high = load.prompt_tokens
-    lengths = torch.randint(low, high + 1, (batch // generations,), generator=gen)
-    mask = (torch.arange(high) >= high - lengths[:, None]).long()
-    ids = torch.randint(3, load.vocabulary, mask.shape, generator=gen) * mask
-    return ids.repeat_interleave(generations, 0), mask.repeat_interleave(generations, 0)
+def workload(arguments):
+    """Return the model, its tokenizer and the texts that are asked."""
+    if arguments.model:
+        texts = Path(arguments.prompts).read_text().splitlines()
+        return *load(arguments.model, device="cpu"), texts
+    texts = [chat_prompt(prompt.text) for prompt in tinytalk.sample_prompts(max(BATCHES), seed=0)]
+    return *tinytalk.load("base"), texts
 
 
 def ours(model, ids, mask, limit: int, seed: int):
@@ -174,26 +144,19 @@ def measure_scoring(model, ids, mask, limit: int, seconds: float) -> dict:
 def run(arguments) -> dict:
     """Measure everything that the command line asks for."""
     torch.set_num_threads(1)
-    load_ = Workload()
     batches = (16, 64) if arguments.quick else BATCHES
     seconds = 0.5 if arguments.quick else arguments.seconds
-    if arguments.model:
-        model, tokenizer = load(arguments.model, device="cpu")
-        texts = Path(arguments.prompts).read_text().splitlines()
-    else:
-        model = network(load_)
+    model, tokenizer, texts = workload(arguments)
     rows, shared, scoring = [], [], []
     for batch in batches:
-        if arguments.model:
-            prompts = encode_prompts(tokenizer, [texts[i % len(texts)] for i in range(batch)])
-        else:
-            prompts = random_prompts(load_, batch)
-        rows.append(measure_sampling(model, *prompts, load_.limit, seconds))
+        asked = [texts[i % len(texts)] for i in range(batch)]
+        prompts = encode_prompts(tokenizer, asked, add_special_tokens=False)
+        rows.append(measure_sampling(model, *prompts, LIMIT, seconds))
         eighth = [x[:batch // 8].repeat_interleave(8, 0) for x in prompts]
-        shared.append(measure_sampling(model, *eighth, load_.limit, seconds))
-        scoring.append(measure_scoring(model, *prompts, load_.limit, seconds / 3))
+        shared.append(measure_sampling(model, *eighth, LIMIT, seconds))
+        scoring.append(measure_scoring(model, *prompts, LIMIT, seconds / 3))
         print(rows[-1], shared[-1], scoring[-1], sep="\n", flush=True)
-    return {"workload": arguments.model or asdict(load_), "rows": rows, "shared": shared,
+    return {"model": arguments.model or "TinyTalk base", "rows": rows, "shared": shared,
             "parameters": sum(p.numel() for p in model.parameters()), "scoring": scoring,
             "python": platform.python_version(), "torch": torch.__version__,
             "transformers": __version__, "processor": processor()}
