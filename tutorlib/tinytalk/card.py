@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tutorlib.tinytalk.gold import PARTS
+from tutorlib.tinytalk.prompts import FAMILIES, SPLITS
 
 _HEAD = """# TinyTalk models
 
@@ -44,7 +45,8 @@ def _table(entry: Mapping) -> list[str]:
     """Return the parts of the gold reward, family by family."""
     columns = [*PARTS, "gold"]
     rows = [f"| split/family | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
-    for key in (k for k in entry if "/" in k):
+    keys = [f"{split}/{family}" for split in SPLITS for family in FAMILIES]
+    for key in filter(entry.__contains__, keys):
         rows.append(f"| {key} | {' | '.join(f'{entry[key][c]:.2f}' for c in columns)} |")
     return rows
 
