@@ -4,7 +4,6 @@ import re
 
 import numpy as np
 import pytest
-import torch
 
 from tutorlib.errors import InvalidArgumentError
 from tutorlib.lm import TokenTree, tiny_model, tree_arrays, word_tokenizer
@@ -113,6 +112,5 @@ def test_the_static_default_is_a_table_with_names_and_numbers(solved):
     html, text = data["text/html"], data["text/plain"]
     heads = re.findall(r'<th scope="col">(.*?)</th>', html)
     assert heads == ["answer so far", "π_ref", "π*", "Q", "V", "hidden"]
-    assert html.count('<th scope="row"') == 4 and "&lt;eos&gt;" in html and "<caption>" in html
+    assert html.count('<th scope="row"') == 4 and "&lt;eos&gt;" in html and "<caption" in html
     assert "(start): V" in text and "answer over" in text
-    assert torch.is_tensor(reward)

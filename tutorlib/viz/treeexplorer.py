@@ -11,7 +11,14 @@ import traitlets
 from tutorlib.errors import InvalidArgumentError, TutorlibError
 from tutorlib.viz.arrays import number, required_text
 from tutorlib.viz.explore import Slider
-from tutorlib.viz.treerows import MOST_ROWS, TreeTables, chance, row_in_words, visible_rows
+from tutorlib.viz.treerows import (
+    MOST_ROWS,
+    TreeTables,
+    chance,
+    row_in_words,
+    visible_rows,
+    worth,
+)
 from tutorlib.viz.widgetkit import asset, with_default
 
 THRESHOLDS = (0.0, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
@@ -135,7 +142,7 @@ class TreeExplorer(anywidget.AnyWidget):
             status += f"; beginnings below {chance(threshold)} under every policy are hidden"
         if more:
             status += f"; only the first {MOST_ROWS} are shown: prune more, or close nodes"
-        return {"rows": rows, "status": f"{status}. V(root) = {number(rows[0]['v'])}."}
+        return {"rows": rows, "status": f"{status}. V(root) = {worth(rows[0]['v'])}."}
 
     def _repr_mimebundle_(self, **kwargs):
         """Return the live view, and a table for where none can run."""
@@ -144,7 +151,7 @@ class TreeExplorer(anywidget.AnyWidget):
         at = (f" {self.controls['price']} = {number(self._stops[self.position])}."
               if self._stops else "")
         html = (f'<figure data-testid="tree-explorer-static" style="margin:0"><table>'
-                f"<caption>{escape(self.title)}</caption><thead><tr>"
+                f'<caption style="text-align:left">{escape(self.title)}</caption><thead><tr>'
                 + "".join(f'<th scope="col">{escape(head)}</th>' for head in heads)
                 + f"</tr></thead><tbody>{body}</tbody></table><figcaption>"
                 f"{escape(self.answer['status'] + at)} Run this cell in JupyterLab to open nodes "
@@ -157,7 +164,7 @@ class TreeExplorer(anywidget.AnyWidget):
 def _static_row(row: dict, policies: Sequence[str]) -> str:
     """Return one row of the static table."""
     cells = [chance(row["chances"][name]) if row["chances"] else "" for name in policies]
-    cells += ["" if value is None else number(value) for value in (row["q"], row["v"])]
+    cells += ["" if value is None else worth(value) for value in (row["q"], row["v"])]
     cells.append(f"{row['pruned']} ({chance(row['mass'])})" if row["pruned"] else "")
     indent = f"padding-left:{1.2 * (row['level'] - 1) + 0.5:g}em;text-align:left"
     return (f'<tr><th scope="row" style="{indent}">{escape(row["word"])}</th>'

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tutorlib.errors import InvalidArgumentError
-from tutorlib.viz.arrays import as_array, named, number
+from tutorlib.viz.arrays import MINUS, as_array, named
 
 MOST_ROWS = 400
 Path = tuple[int, ...]  # columns of the words from the root on
@@ -132,8 +132,8 @@ def row_in_words(row: dict) -> str:
     """Return a row as a sentence: what a screen reader says, and the text default shows."""
     parts = [f"{name} {chance(row['chances'][name])}" for name in row["chances"]]
     if row["q"] is not None:
-        parts.append(f"Q {number(row['q'])}")
-    parts.append("answer over" if row["v"] is None else f"V {number(row['v'])}")
+        parts.append(f"Q {worth(row['q'])}")
+    parts.append("answer over" if row["v"] is None else f"V {worth(row['v'])}")
     if row["pruned"]:
         parts.append(f"{row['pruned']} words hidden, together {chance(row['mass'])}")
     return f"{row['text']}: {', '.join(parts)}"
@@ -148,3 +148,13 @@ def chance(value: float) -> str:
     if 0 < value < 0.0005:
         return "<0.001"
     return f"{value:.3f}" if value else "0"
+
+
+def worth(value: float) -> str:
+    """Return a value with three decimals and a real minus sign; rounding to zero has no sign.
+
+    >>> worth(-1.5), worth(-0.0001)
+    ('−1.500', '0.000')
+    """
+    text = f"{value:.3f}"
+    return text.lstrip("-") if float(text) == 0 else text.replace("-", MINUS)
