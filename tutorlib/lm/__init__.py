@@ -33,9 +33,9 @@ from tutorlib.lm.text import (
 )
 from tutorlib.lm.token_mdp import TokenMDP, TokenState, at_the_end, token_step
 from tutorlib.lm.tree import TokenTree, TreePlan
-from tutorlib.lm.tree_arrays import tree_arrays
 from tutorlib.lm.tree_build import TreeSize, tree_size
 from tutorlib.lm.tree_shape import TreeShape
+from tutorlib.lm.tree_view import tree_arrays
 
 __all__ = [
     "Example", "SFTBatch", "SFTSettings", "Samples", "SamplingSettings", "TokenMDP", "TokenState",
