@@ -138,7 +138,8 @@ Write `soft_backup_finite(transition_matrix, cell_rewards, temperature, horizon)
 - `temperature`: $\lambda > 0$, at times tiny; `horizon`: $T$ decisions; no discount, no terminal states.
 - Return `(values, policy)`: `[horizon + 1, states]`, zeros in the last row, and `[horizon, states, actions]`.
 
-The gamble, with states that go on paying: two decisions give $V_0(\text{choice}) = 2 \log 2 = 1.386$ and even chances.
+One decision, $\lambda = 0.5$; a gamble wins 2 with chance 0.75, else loses 1, and playing safe pays 1: $Q = (1.25, 1)$,
+$V_0 = 1.487$, $\pi_0 = (0.622, 0.378)$.
 """
 
 # %% exercise="maxent_irl.soft_backup_finite"

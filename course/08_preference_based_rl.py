@@ -65,7 +65,7 @@ r"""
 ## The smallest case, by hand
 
 Two segments of three steps. Under some reward the left one pays $1, 0, 2$, the right one $0, 1, 1$. Their **returns** are
-$R = 3$ and $2$. Bradley and Terry (1952) say how a judge chooses:
+$G = 3$ and $2$. Bradley and Terry (1952) say how a judge chooses:
 
 $$P(\text{left}) = \frac{e^{3}}{e^{3} + e^{2}} = \frac{1}{1 + e^{-1}} = \sigma(3 - 2) = 0.731$$
 
@@ -75,9 +75,9 @@ The judge said *left*. The loss of this reward is $-\log 0.731 = 0.313$, with a 
 
 # %%
 left, right = torch.tensor([[1.0, 0.0, 2.0]]), torch.tensor([[0.0, 1.0, 1.0]])
-R_left, R_right = left.sum(1), right.sum(1)                       # returns: sums, not means
-P = R_left.exp() / (R_left.exp() + R_right.exp())                 # Christiano et al. 2017, eq. 1
-print(f"P(left) = {P.item():.3f} = sigmoid of the difference: {torch.sigmoid(R_left - R_right).item():.3f}")
+G_left, G_right = left.sum(1), right.sum(1)                       # returns: sums, not means
+P = G_left.exp() / (G_left.exp() + G_right.exp())                 # Christiano et al. 2017, eq. 1
+print(f"P(left) = {P.item():.3f} = sigmoid of the difference: {torch.sigmoid(G_left - G_right).item():.3f}")
 for mu, said in ((1.0, "left"), (0.0, "right"), (0.5, "a tie")):
     print(f"the judge said {said:<6}: loss {(-mu * P.log() - (1 - mu) * (1 - P).log()).item():.3f}")
 print(f"7 more in every step, on both sides: P(left) = {torch.sigmoid((left + 7).sum() - (right + 7).sum()):.3f}")
@@ -86,7 +86,7 @@ print(f"7 more in every step, on both sides: P(left) = {torch.sigmoid((left + 7)
 r"""
 Write `segment_bt_loss(left_rewards, right_rewards, labels, discount, error_rate)`.
 
-$$R = \sum_t \gamma^t r_t, \quad P = (1 - e)\, \sigma(R_\text{left} - R_\text{right}) + \frac{e}{2}, \quad
+$$G = \sum_t \gamma^t r_t, \quad P = (1 - e)\, \sigma(G_\text{left} - G_\text{right}) + \frac{e}{2}, \quad
 \frac{1}{n} \sum_i \big({-\mu_i} \log P_i - (1 - \mu_i) \log (1 - P_i)\big)$$
 
 - `left_rewards`, `right_rewards`: `[pairs, steps]`; row $i$ is one comparison.
@@ -121,7 +121,7 @@ A dog walks in a garden; its owner likes some places and dislikes others: a rewa
 the learner will not see it.
 
 A synthetic **labeller** judges pairs of random walks by the true rewards, with Bradley-Terry noise. Then a return is *linear* in
-the unknown table $R$: it counts visits. So the best table is a logistic regression on differences of counts, a convex
+the unknown table $R(s')$: it counts visits. So the best table is a logistic regression on differences of counts, a convex
 problem.
 """
 
@@ -158,13 +158,13 @@ segments, counts = random_walks(2 * n, g)
 paid = taste[segments.states[:, 1:]]                                     # [2 n, steps]
 labels = Labeller(temperature=1.0).label(paid[:n], paid[n:], g)
 table = fit_preference_table(counts[:n], counts[n:], labels, l2=0.1)
-for name, R in (("nothing (all 0)", 0 * taste), ("the true taste", taste), ("the fitted table", table)):
-    steps = R[segments.states[:, 1:]]
+for name, guess in (("nothing (all 0)", 0 * taste), ("the true taste", taste), ("the fitted table", table)):
+    steps = guess[segments.states[:, 1:]]
     print(f"{name:<17} your loss: {float(segment_bt_loss(steps[:n], steps[n:], labels, 1.0, 0.0)):.4f}")
 regret = evaluate_transfer(mdp, pay(mdp, table, "arrival")).regret_share
 print(f"the plan for the fitted table loses {regret:.1%} of what a random policy loses, against the best plan")
 off = table - table.mean() - (taste - taste.mean())
-gridworld(grid, taste, label="true R (reward on arrival)",
+gridworld(grid, taste, label="true R(s'), paid on arrival",
           title=f"What the owner likes: {n} comparisons recover it up to a constant, to {float(off.abs().mean()):.2f} a cell")
 
 # %% [markdown] tags=["slide"]
@@ -610,7 +610,7 @@ $$P(\text{left}) = \sigma\Big(\sum_t \gamma^t\, \alpha \log \pi(a_t | s_t)\Big|_
 - `logits`: `[states, actions]`; $\pi$ is their softmax, row by row.
 - `states`: `[pairs, 2, steps + 1]`, index 0 of the second axis is left; action $t$ was taken in state $t$. `actions`: `[pairs, 2, steps]`.
 - `labels`: $\mu$, `[pairs]`, as before; `alpha`: $\alpha > 0$; `discount`: $\gamma$.
-- Return the mean of $-\mu \log P - (1 - \mu) \log(1 - P)$ over pairs.
+- Return the mean of $-\mu \log P - (1 - \mu) \log(1 - P)$ over pairs, finite also where the policy is all but sure.
 
 One step each from the same state, taken with probability 0.75 (preferred) and 0.25, $\alpha = 1$: $-\log 0.75 = 0.288$.
 """

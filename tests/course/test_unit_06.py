@@ -10,7 +10,7 @@ from tutorlib.authoring import read_lesson
 from tutorlib.authoring.stubs import solved
 from tutorlib.errors import NotConvergedError
 from tutorlib.exercises.maxent_irl import EXERCISES, QUIZ
-from tutorlib.exercises.maxent_irl.backup import soft_backup_finite
+from tutorlib.exercises.maxent_irl.backup import LOTTERY, PRIZES, soft_backup_finite
 from tutorlib.exercises.maxent_irl.debugging import MUTANTS, debug
 from tutorlib.exercises.maxent_irl.fitting import FIT_REWARD, fit_reward, same_behaviour
 from tutorlib.exercises.maxent_irl.gradient import FORK, irl_gradient
@@ -99,12 +99,10 @@ def test_2008_explains_an_indifferent_gambler_by_a_dislike():
 
 
 def test_numbers_in_the_tasks():
-    gamble, outcomes = numbers(
-        [[[0, 0.5, 0.5, 0], [0, 0, 0, 1]], [[0, 1, 0, 0]] * 2, [[0, 0, 1, 0]] * 2,
-         [[0, 0, 0, 1]] * 2]), numbers([0, 3, -3, 0])
-    values, policy = soft_backup_finite(gamble, outcomes, 1.0, 2)
-    assert round(float(values[0, 0]), 3) == 1.386
-    assert policy[0, 0].tolist() == pytest.approx([0.5, 0.5])
+    values, policy = soft_backup_finite(LOTTERY, PRIZES, 0.5, 1)
+    assert round(float(values[0, 0]), 3) == round(math.log(math.exp(2.5) + math.exp(2)) / 2,
+                                                  3) == 1.487
+    assert [round(float(x), 3) for x in policy[0, 0]] == [0.622, 0.378]
     moves = numbers([[[0, 1]], [[0, 1]]])
     visits = visitation(moves, torch.ones(1, 2, 1).double(), numbers([0.8, 0.2]))
     assert visits[1].tolist() == [0, 1]

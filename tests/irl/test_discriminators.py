@@ -74,6 +74,7 @@ def test_airls_logit_subtracts_the_policys_log_probability_and_leaves_the_policy
         reference = torch.distributions.Categorical(logits=policy.net(steps.obs))
         logps = reference.log_prob(steps.actions)
     else:
+        assert steps.actions.abs().max() < 2  # within the bounds: there the density counts
         reference = torch.distributions.Normal(policy.net(steps.obs), policy.log_std.exp())
         logps = reference.log_prob(steps.actions).sum(-1)
     assert torch.allclose(logits, net(steps) - logps, atol=1e-5)
@@ -83,6 +84,24 @@ def test_airls_logit_subtracts_the_policys_log_probability_and_leaves_the_policy
     discriminator_loss(logits[:4], logits[4:]).backward()
     assert all(p.grad is None for p in policy.parameters())
     assert all(p.grad is not None for p in net.parameters())
+
+
+def test_an_action_at_its_bound_counts_with_all_that_was_cut_to_it():
+    """Against the shares of 200,000 cut samples; as the policy widens, the bound gets likelier."""
+    policy, obs = make_policy(*PENDULUM, (8,), gen(5)), torch.zeros(200_000, 3)
+    net, shares = ShapedNet(*PENDULUM, (8,), gen(), discount=0.9), []
+    with torch.no_grad():
+        policy.net[-1].bias.fill_(0.7)
+        for log_std in (0.0, 1.0):
+            policy.log_std.fill_(log_std)
+            taken = policy.sample(obs, gen(6)).clamp(-2, 2)
+            for bound in (-2.0, 2.0):
+                at = Transitions(obs[:1], torch.tensor([[bound]]), obs[:1], torch.zeros(1).bool())
+                logp = net(at) - demonstrator_logits(net, policy, at)
+                shares.append(float(logp.exp()))
+                assert shares[-1] == pytest.approx(float((taken == bound).float().mean()),
+                                                   rel=0.03)
+    assert shares[2] > shares[0] and shares[3] > shares[1]
 
 
 def test_a_plain_discriminator_does_not_ask_the_policy():

@@ -5,6 +5,9 @@ compares every step), on whole arrays: stepping copies one after the other would
 time of a small PPO run. Differences: the motor is three times as strong, so that no run-up is
 needed; actions are shares of the full torque, from -1 to 1; every episode lasts exactly
 ``HORIZON`` steps (three seconds). Registered for ``make_envs`` as ``ARM``.
+
+``PENDULUM`` is Gymnasium's own Pendulum-v1, many at once: its motor, its actions, 200 steps. Only
+the random numbers that draw the starts come in another order.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from tutorlib.errors import InvalidArgumentError
 ARM = "tutorlib/Arm-v0"
 GRAVITY, TIME_STEP, MAX_SPEED, MAX_TORQUE = 10.0, 0.05, 8.0, 6.0
 HORIZON = 60
+PENDULUM = "tutorlib/Pendulum-v1"  # not "Pendulum-v1": a seed gives other starts than Gymnasium's
 
 
 class ArmVector(VectorEnv):
@@ -36,16 +40,19 @@ class ArmVector(VectorEnv):
     """
 
     metadata: ClassVar = {"autoreset_mode": AutoresetMode.NEXT_STEP, "render_modes": []}
+    max_torque, max_action, horizon = MAX_TORQUE, 1.0, HORIZON
 
-    def __init__(self, num_envs: int = 1, max_episode_steps: int = HORIZON, render_mode=None):
-        """Make ``num_envs`` arms whose episodes last ``max_episode_steps``."""
+    def __init__(self, num_envs: int = 1, max_episode_steps: int | None = None, render_mode=None):
+        """Make ``num_envs`` arms whose episodes last ``max_episode_steps`` (None: ``horizon``)."""
+        max_episode_steps = self.horizon if max_episode_steps is None else max_episode_steps
         if num_envs < 1 or max_episode_steps < 1:
             raise InvalidArgumentError(f"num_envs is {num_envs} and max_episode_steps "
                                        f"{max_episode_steps}; expected at least 1 of each")
         self.num_envs, self.max_episode_steps = num_envs, max_episode_steps
         self.render_mode = render_mode
         self.single_observation_space = PendulumEnv().observation_space
-        self.single_action_space = gymnasium.spaces.Box(-1.0, 1.0, (1,), np.float32)
+        self.single_action_space = gymnasium.spaces.Box(-self.max_action, self.max_action, (1,),
+                                                        np.float32)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.state = np.zeros((2, num_envs))  # angles, angular speeds
@@ -72,7 +79,8 @@ class ArmVector(VectorEnv):
         """Move all arms; one whose time was up only restarts, and pays nothing."""
         over = self.time >= self.max_episode_steps
         angle, speed = self.state
-        torque = MAX_TORQUE * np.clip(np.asarray(actions, dtype=float)[:, 0], -1, 1)
+        share = np.asarray(actions, dtype=float)[:, 0] / self.max_action
+        torque = self.max_torque * np.clip(share, -1, 1)
         wrapped = (angle + np.pi) % (2 * np.pi) - np.pi
         cost = wrapped**2 + 0.1 * speed**2 + 0.001 * torque**2
         faster = speed + (1.5 * GRAVITY * np.sin(angle) + 3.0 * torque) * TIME_STEP
@@ -85,5 +93,16 @@ class ArmVector(VectorEnv):
         return self._observe(), np.where(over, 0.0, -cost), never, truncated, {}
 
 
-if ARM not in gymnasium.registry:
-    gymnasium.register(ARM, vector_entry_point=ArmVector)
+class PendulumVector(ArmVector):
+    """``num_envs`` pendulums of Gymnasium's Pendulum-v1: actions are torques from -2 to 2.
+
+    >>> PendulumVector(2).single_action_space
+    Box(-2.0, 2.0, (1,), float32)
+    """
+
+    max_torque, max_action, horizon = 2.0, 2.0, 200
+
+
+for env_id, entry in ((ARM, ArmVector), (PENDULUM, PendulumVector)):
+    if env_id not in gymnasium.registry:
+        gymnasium.register(env_id, vector_entry_point=entry)

@@ -91,6 +91,21 @@ class GaussianPolicy(nn.Module):
         entropy = (0.5 + half_log_2pi + self.log_std).sum()
         return logp, entropy.expand(logp.shape)
 
+    def logp_taken(self, obs: Tensor, taken: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        """Return log pi of actions as carried out: cut to [low, high] where they were beyond.
+
+        All that was beyond a bound is carried out *at* it: there log pi is the logarithm of a
+        probability, the normal's tail; between the bounds it is the density's (Fujita and Maeda
+        2018, "Clipped action policy gradient"). The plain density at a bound, ``logp_and_entropy``,
+        falls without end as the policy widens, though it does the same thing there ever more often.
+        """
+        mean, std = self.net(obs), self.log_std.exp()
+        inside = -0.5 * ((taken - mean) / std).square() - self.log_std - 0.5 * math.log(2 * math.pi)
+        above = torch.special.log_ndtr((mean - high) / std)
+        below = torch.special.log_ndtr((low - mean) / std)
+        at_bounds = torch.where(taken >= high, above, torch.where(taken <= low, below, inside))
+        return at_bounds.sum(-1)
+
 
 def make_policy(observation_space, action_space, hidden: Sequence[int],
                 generator: torch.Generator) -> CategoricalPolicy | GaussianPolicy:

@@ -8,7 +8,8 @@ climbs: nothing here passes a gradient to it.
 
 Departures from the papers: inputs are standardised by numbers fixed at the start; the potential of
 a state that ended the process counts as 0 (as it must, lest shaping change what is optimal when
-episodes differ in length: Ng et al. 1999); g sees the action too.
+episodes differ in length: Ng et al. 1999); g sees the action too; log pi(a|s) is that of the action as it
+was carried out, within its bounds, which is what the demonstrator's is compared with.
 """
 
 from __future__ import annotations
@@ -73,6 +74,9 @@ class ShapedNet(LogitNet):
         super().__init__(observation_space, action_space, hidden, generator)
         self.potential = mlp([observation_size(observation_space), *hidden, 1], 1.0, generator)
         self.discount = discount
+        if self.n_actions is None:  # real actions are carried out within these bounds
+            self.register_buffer("low", torch.as_tensor(action_space.low))
+            self.register_buffer("high", torch.as_tensor(action_space.high))
 
     def forward(self, steps: Transitions) -> Logits:
         """Return f of each step (Fu et al. 2018, equation 4)."""
@@ -95,7 +99,10 @@ def demonstrator_logits(net: LogitNet, policy, steps: Transitions) -> Logits:
     if not isinstance(net, ShapedNet):
         return net(steps)
     with torch.no_grad():
-        logps, _ = policy.logp_and_entropy(steps.obs, steps.actions)
+        if net.n_actions is None:
+            logps = policy.logp_taken(steps.obs, steps.actions, net.low, net.high)
+        else:
+            logps, _ = policy.logp_and_entropy(steps.obs, steps.actions)
     return net(steps) - logps
 
 

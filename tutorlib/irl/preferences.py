@@ -2,7 +2,7 @@
 
 The model of Bradley and Terry (1952), on sums of rewards (Christiano et al. 2017, Equation 1):
 
-    P(left preferred) = exp(R_left) / (exp(R_left) + exp(R_right)) = sigmoid(R_left - R_right)
+    P(left preferred) = exp(G_left) / (exp(G_left) + exp(G_right)) = sigmoid(G_left - G_right)
 
 A label is the share of the preference that goes to the left segment: 1, 0, or 0.5 for a tie.
 Departures from the paper: returns may be discounted and divided by a temperature (there: 1 and 1),
@@ -35,7 +35,7 @@ def preference_probability(
     left: Float[Tensor, "*batch length"], right: Float[Tensor, "*_"],
     discount: float = 1.0, temperature: float = 1.0, error_rate: float = 0.0,
 ) -> Float[Tensor, "*batch"]:
-    """Return P(left preferred) = (1 - e) sigmoid((R_left - R_right) / temperature) + e / 2.
+    """Return P(left preferred) = (1 - e) sigmoid((G_left - G_right) / temperature) + e / 2.
 
     ``left`` and ``right`` are rewards per step, of one shape. With probability ``error_rate`` (e)
     the judge answers at random (Christiano et al. 2017, section 2.2.3: 0.1).
@@ -51,7 +51,7 @@ def preference_probability(
 
 def preference_logits(left: Tensor, right: Tensor, discount: float = 1.0,
                       temperature: float = 1.0) -> Tensor:
-    """Return (R_left - R_right) / temperature of each pair, checked."""
+    """Return (G_left - G_right) / temperature of each pair, checked."""
     check_pairs(left, right)
     if not temperature > 0:
         raise InvalidArgumentError(f"temperature is {temperature!r}; expected a number above 0")

@@ -75,6 +75,22 @@ def nothing_after_the_end(answer, case: Case) -> str | None:
                                       f"logit by {worst:.3g}; nothing follows there")
 
 
+def the_judge_learns_through_it(answer, case: Case) -> str | None:
+    """The slopes by g, Φ(s) and Φ(s') are 1, -1 and γ (0 at an end): networks learn by them."""
+    *tables, ends, log_pi, discount = case.args
+    leaves = [table.clone().requires_grad_() for table in tables]
+    logit = answer(*leaves, ends, log_pi, discount)
+    if not (isinstance(logit, Tensor) and logit.requires_grad):
+        return ("no gradient flows back to g and Φ, so the judge cannot be trained through this "
+                "logit: compute with torch, without `detach`, `item`, `float` or numpy")
+    found = torch.autograd.grad(logit.sum(), leaves, allow_unused=True)
+    wanted = (1.0, -1.0, torch.where(ends, 0.0, discount))
+    for name, slope, want in zip(("g(s)", "Φ(s)", "Φ(s')"), found, wanted, strict=True):
+        if slope is None or bool((slope - want).abs().nan_to_num(nan=1.0).max() > 1e-6):
+            return f"the gradient by {name} is {'missing' if slope is None else 'wrong'}"
+    return None
+
+
 def _f(g, h, h_next, ends, log_pi, discount):
     return airl_logit(g, h, h_next, ends, torch.zeros_like(log_pi), discount)
 
@@ -146,18 +162,18 @@ MUTANTS = (
 
 
 def _loops(g, h, h_next, ends, log_pi, discount):
-    return [g[i] - h[i] - log_pi[i] + (0 if ends[i] else discount * h_next[i])
+    rows = [g[i] - h[i] - log_pi[i] + (0 if ends[i] else discount * h_next[i])
             for i in range(len(g))]
+    return torch.stack(rows)
 
 
-def _numpy(g, h, h_next, ends, log_pi, discount):
-    alive = 1.0 - ends.numpy()
-    return g.numpy() + discount * alive * h_next.numpy() - h.numpy() - log_pi.numpy()
+def _where(g, h, h_next, ends, log_pi, discount):
+    return torch.where(ends, g - h, g + discount * h_next - h) - log_pi
 
 
 VARIANTS = (
-    Variant("loops", lambda *args: [float(x) for x in _loops(*args)]),
-    Variant("numpy", _numpy),
+    Variant("loops", _loops),
+    Variant("torch.where", _where),
     Variant("through log-sum-exp", lambda *args: (
         (_f(*args) - torch.logaddexp(_f(*args), args[4]))
         - (args[4] - torch.logaddexp(_f(*args), args[4])))),
@@ -198,7 +214,8 @@ AIRL_LOGIT = Exercise(
         note="the second transition ends its episode; log π = −1 in both"),
     cases=draw_cases,
     properties=(Property("level with the policy", level_with_the_policy),
-                Property("nothing after the end", nothing_after_the_end)),
+                Property("nothing after the end", nothing_after_the_end),
+                Property("the judge learns through it", the_judge_learns_through_it)),
     mutants=MUTANTS,
     variants=VARIANTS,
     hints=(

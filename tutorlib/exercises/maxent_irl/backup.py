@@ -91,8 +91,10 @@ def values_are_what_the_policy_earns(answer, case: Case) -> str | None:
 
 GAMBLE = numbers([[[0, 0.5, 0.5, 0], [0, 0, 0, 1]], [[0, 1, 0, 0]] * 2, [[0, 0, 1, 0]] * 2,
                   [[0, 0, 0, 1]] * 2])
-OUTCOMES = numbers([0.0, 3.0, -3.0, 0.0])
-LOG2 = math.log(2)
+# The hand example: chance does not even out, losing leaves a choice, and lambda is not 1.
+LOTTERY = numbers([[[0, 0.75, 0.25, 0], [0, 0, 0, 1]], [[0, 1, 0, 0]] * 2,
+                   [[0, 0, 1, 0], [1, 0, 0, 0]], [[0, 0, 0, 1]] * 2])
+PRIZES = numbers([0.0, 2.0, -1.0, 1.0])
 
 
 def show_the_stakes(answer):
@@ -117,14 +119,20 @@ SOFT_BACKUP_FINITE = Exercise(
     reference=soft_backup_finite,
     oracle=by_the_tree,
     hand=Case(
-        args=(GAMBLE, OUTCOMES, 1.0, 2),
-        # one step to go: both actions of 'choice' are worth 0, so V = log 2 and (0.5, 0.5); the
-        # others lead to themselves and pay R again. Two steps to go: all of this once more
-        expected=(numbers([[2 * LOG2, 6 + 2 * LOG2, -6 + 2 * LOG2, 2 * LOG2],
-                           [LOG2, 3 + LOG2, -3 + LOG2, LOG2], [0.0, 0.0, 0.0, 0.0]]),
-                  torch.full((2, 4, 2), 0.5, dtype=torch.float64)),
-        note="states: choice, won, lost, kept; in 'choice' the actions are gamble and safe, the "
-             "other states lead to themselves"),
+        args=(LOTTERY, PRIZES, 0.5, 2),
+        # one decision left: Q(choice) = (0.75 * 2 - 0.25, 1) = (1.25, 1), so V = 0.5 log(e^2.5 +
+        # e^2); Q(lost) = (-1, 0), V = 0.5 log(e^-2 + 1); won and kept earn 2 and 1, plus 0.5 log 2.
+        # Two left: Q(choice) = (0.75 (2 + 2.3466) + 0.25 (-1 + 0.0635), 1 + 1.3466), and so on
+        expected=(numbers([[3.14018408097833, 4.693147180559945, 1.4909485279346775,
+                            2.6931471805599454],
+                           [1.4870384920900532, 2.3465735902799727, 0.0634640055214863,
+                            1.3465735902799727], [0.0, 0.0, 0.0, 0.0]]),
+                  numbers([[[0.7955068870140546, 0.2044931129859455], [0.5, 0.5],
+                            [0.0077895744772098, 0.9922104255227903], [0.5, 0.5]],
+                           [[0.6224593312018546, 0.3775406687981454], [0.5, 0.5],
+                            [0.11920292202211755, 0.8807970779778825], [0.5, 0.5]]])),
+        note="λ = 0.5; states: choice, won, lost, kept. In 'choice' the actions are gamble and "
+             "safe; in 'lost' stay and choose again; 'won' and 'kept' lead to themselves"),
     cases=draw_cases,
     properties=(
         Property("each time and state has a distribution", steps_are_distributions),

@@ -49,6 +49,12 @@ def draw_cases(generator: torch.Generator) -> list[Case]:
             normal(generator, dims), normal(generator, dims), simplex(generator, states,
                                                                       sharp=3.0),
             temperature, horizon)))
+    phi, theta = normal(generator, 4, 2), normal(generator, 2)
+    phi[:, 0], theta[0] = 1.0, 250.0  # a feature that all states share
+    cases.append(Case(args=(steered(generator, 4, 2), phi, theta, numbers([3.0, 0.5]),
+                            simplex(generator, 4, sharp=3.0), 0.5, 3),
+                      note="feature 0 is 1 in every state and worth 250: nobody's choice changes, "
+                           "but exp(Q/λ) overflows"))
     return cases
 
 
@@ -98,6 +104,10 @@ def _greedy(q, t):
 
 def _soft(q, t):
     return t * torch.logsumexp(q / t, -1)
+
+
+def _naive(q, t):
+    return t * (q / t).exp().sum(-1).log()
 
 
 def _only_the_gradient_flipped(*args):
@@ -168,6 +178,9 @@ MUTANTS = (
     Mutant("both_flipped", _loss_flipped_too,
            "Loss and gradient agree, but this is the log-likelihood, to be climbed. Keep the "
            "loss, which falls."),
+    Mutant("naive_exponential", _with(soft=_naive),
+           "The mended line is right on paper, but exp(Q/λ) overflows where rewards are large "
+           "beside λ. `torch.logsumexp(q / temperature, dim=-1)` takes the maximum out first."),
     Mutant("counted_on_departure", _departing,
            "The visits are now counted on departure. The reward is paid on arrival: the slice "
            "`[1:]` was right."),

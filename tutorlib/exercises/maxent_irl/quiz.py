@@ -7,13 +7,14 @@ from tutorlib.grading import Question
 QUIZ = (
     Question(
         "The expected features of policy and demonstrator agree to six digits. What follows?",
-        ("They behave alike.", "The reward is the true one.",
-         "The gradient of the weights is 0, no more."),
+        ("Policy and demonstrator behave alike.", "The reward is the true one, up to its scale.",
+         "The gradient of the weights is 0."),
         2,
         ("Only if the features can tell all behaviours apart. Two features matched here while the "
          "visits were far apart.",
          "Even equal behaviour would leave a family of rewards (unit 05).",
-         "The gradient is the feature gap. What the features cannot see may still differ.")),
+         "The gradient is the feature gap, and nothing more follows: what the features cannot see "
+         "may still differ.")),
     Question(
         "A coin decides between +3 and -3; the alternative is a safe 0; λ = 1. Somebody gambles "
         "half of the time. What does the trajectory model of 2008 conclude?",
@@ -51,10 +52,12 @@ QUIZ = (
          "At home they do. Elsewhere the one per move repeats old moves.")),
     Question(
         "When are the trajectory model of 2008 and the causal one of 2010 the same?",
-        ("When the horizon is long.", "When λ is small.", "When each action decides its next "
-         "state, as a token does."),
+        ("When the horizon is so long that luck averages out.",
+         "When λ is so small that only the best action is taken.",
+         "When an action decides the next state."),
         2,
         ("The number of steps does not matter; chance does.",
          "Then luck is chosen even more greedily by the one, and not at all by the other.",
-         "Without chance nothing can be bent. Language models live there (unit 09).")),
+         "Without chance nothing can be bent. Tokens decide their next state: language models "
+         "live there (unit 09).")),
 )

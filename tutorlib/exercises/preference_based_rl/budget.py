@@ -158,7 +158,7 @@ QUERY_BUDGET = Exercise(
         "First how disputed each pair is, as one number per pair. Then walk down the list from the "
         "most disputed, and keep a set of questions that need no asking: answered before, or "
         "already chosen. Which order of the two segments goes into that set?",
-        r"$$p_m = \sigma(R_m(\text{left}) - R_m(\text{right})), \qquad \text{score} = "
+        r"$$p_m = \sigma(G_m(\text{left}) - G_m(\text{right})), \qquad \text{score} = "
         r"\frac{1}{M} \sum_m (p_m - \bar p)^2$$" "\n\n"
         "`returns` is `[members, pairs, 2]`: $p$ is `[members, pairs]`, the score `[pairs]`. The "
         "result is `[questions, 2]`, each row sorted; shorter than `budget` if nothing is left.",

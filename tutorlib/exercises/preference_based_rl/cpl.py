@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from decimal import Decimal, localcontext
 
 import numpy as np
 import torch
@@ -35,16 +36,22 @@ def _loss(gap, labels):
 
 
 def by_products_of_chances(logits, states, actions, labels, alpha, discount):
-    """Multiply each segment's action probabilities, to the power alpha gamma^t, and compare."""
-    rows = [[math.exp(x - max(row)) for x in row] for row in logits.tolist()]
-    policy = [[x / sum(row) for x in row] for row in rows]
-    total = 0.0
-    for path, acts, mu in zip(states.tolist(), actions.tolist(), labels.tolist(), strict=True):
-        worth = [math.prod(policy[s][a] ** (alpha * discount**t)
-                           for t, (s, a) in enumerate(zip(path[side][:-1], acts[side],
-                                                          strict=True))) for side in (0, 1)]
-        total += mu * math.log(worth[0] / sum(worth)) + (1 - mu) * math.log(worth[1] / sum(worth))
-    return -total / len(labels)
+    """Multiply each segment's action probabilities, to the power alpha gamma^t, and compare.
+
+    In sixty digits, so that a policy that is all but certain leaves no zero.
+    """
+    with localcontext() as context:
+        context.prec, total = 60, Decimal(0)
+        rows = [[Decimal(x).exp() for x in row] for row in logits.tolist()]
+        policy = [[x / sum(row) for x in row] for row in rows]
+        for path, acts, mu in zip(states.tolist(), actions.tolist(), labels.tolist(), strict=True):
+            left, right = (math.prod(
+                policy[s][a] ** (Decimal(alpha) * Decimal(discount) ** t)
+                for t, (s, a) in enumerate(zip(path[side][:-1], acts[side], strict=True)))
+                for side in (0, 1))
+            total += (Decimal(mu) * (left / (left + right)).ln()
+                      + (1 - Decimal(mu)) * (right / (left + right)).ln())
+        return float(-total / len(labels))
 
 
 def draw_cases(generator: torch.Generator) -> list[Case]:
@@ -60,6 +67,11 @@ def draw_cases(generator: torch.Generator) -> list[Case]:
             torch.randint(n_states, (pairs, 2, steps + 1), generator=generator),
             torch.randint(n_actions, (pairs, 2, steps), generator=generator),
             labels, alpha, discount), note="the first label is a tie"))
+    sure = 600.0 * torch.eye(3, dtype=torch.float64) + normal(generator, 3, 3)
+    path, acts = torch.tensor([[0, 1, 2], [1, 2, 0]]), torch.tensor([[0, 1], [0, 1]])
+    cases.append(Case(args=(sure, torch.stack([path, path.flip(0)]), torch.stack([acts, acts]),
+                            numbers([0.0, 0.5]), 1.2, 0.9),
+                      note="a policy that is all but certain, and a judge who disagrees"))
     return cases
 
 
@@ -116,7 +128,16 @@ def _linear(logits, states, actions, labels, alpha, discount):
     return -((2 * labels - 1) * gap).mean()
 
 
+def _of_chances(logits, states, actions, labels, alpha, discount):
+    p = torch.sigmoid(alpha * _gap(_log_policy(logits), states, actions, discount))
+    return -(torch.xlogy(labels, p) + torch.xlogy(1 - labels, 1 - p)).mean()
+
+
 MUTANTS = (
+    Mutant("naive_sigmoid", _of_chances,
+           "The formula is right on paper, but where the policy is sure a softmax or a sigmoid "
+           "rounds to 0, and its logarithm is infinite. `log_softmax` and `logsigmoid` do both "
+           "at once."),
     Mutant("raw_logits", _table(lambda x: x),
            "You use the logits themselves (or a softmax over the whole table, which comes to the "
            "same). They are known only up to a number per state: take `log_softmax` over actions, "
@@ -192,7 +213,8 @@ def _loops(logits, states, actions, labels, alpha, discount):
     for k, mu in enumerate(labels.tolist()):
         gap = sum(sign * alpha * discount**t * float(logp[states[k, side, t], actions[k, side, t]])
                   for side, sign in ((0, 1), (1, -1)) for t in range(actions.shape[2]))
-        total += mu * math.log1p(math.exp(-gap)) + (1 - mu) * math.log1p(math.exp(gap))
+        size = max(gap, 0.0) + math.log1p(math.exp(-abs(gap)))  # log(1 + exp(gap))
+        total += mu * (size - gap) + (1 - mu) * size
     return total / len(labels)
 
 

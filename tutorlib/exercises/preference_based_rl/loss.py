@@ -13,7 +13,7 @@ from tutorlib.grading.compare import as_tensor
 
 
 def equation_one_in_decimals(left_rewards, right_rewards, labels, discount, error_rate):
-    """Work out exp(R_left) / (exp(R_left) + exp(R_right)) literally, with 60 digits."""
+    """Work out exp(G_left) / (exp(G_left) + exp(G_right)) literally, with 60 digits."""
     with localcontext() as context:
         context.prec, total = 60, Decimal(0)
         share = Decimal(error_rate)
@@ -103,7 +103,7 @@ SEGMENT_BT_LOSS = Exercise(
         "Three stages: one return per segment, one probability per pair, one number in all. The "
         "judge compares whole segments, so sum before you squash. Then ask what happens when two "
         "returns are 1000 apart.",
-        r"$$R = \sum_t \gamma^t r_t, \qquad P = (1 - e)\,\sigma(R_\text{left} - R_\text{right}) + "
+        r"$$G = \sum_t \gamma^t r_t, \qquad P = (1 - e)\,\sigma(G_\text{left} - G_\text{right}) + "
         r"\frac{e}{2}, \qquad \frac{1}{n} \sum_i \big(-\mu_i \log P_i - (1 - \mu_i) \log (1 - P_i)"
         r"\big)$$" "\n\n"
         "Rewards are `[pairs, steps]`, returns, labels and $P$ `[pairs]`. $1 - \\sigma(x) = "
