@@ -16,9 +16,12 @@ from typing import ClassVar
 
 import gymnasium
 import numpy as np
+import torch
 from gymnasium.envs.classic_control.pendulum import PendulumEnv
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
+from jaxtyping import Float
+from torch import Tensor
 
 from tutorlib.errors import InvalidArgumentError
 
@@ -101,6 +104,33 @@ class PendulumVector(ArmVector):
     """
 
     max_torque, max_action, horizon = 2.0, 2.0, 200
+
+
+class SwingsUp:
+    """A demonstrator for the pendulum, without training: pump energy, then hold it upright.
+
+    The rule pushes with the motion until the energy would carry it up, and holds it by a spring
+    and a brake once it is nearly there (weights found by trying). ``sample`` adds noise.
+
+    >>> from tutorlib.control import evaluate
+    >>> bool(evaluate(PENDULUM, SwingsUp(), 20).mean() > -250)  # drawing actions: about -1200
+    True
+    """
+
+    NOISE = 0.3  # standard deviation, before the bounds cut it
+
+    def mode(self, obs: Float[Tensor, "batch 3"]) -> Float[Tensor, "batch 1"]:
+        """Return the torque of the rule for each observation (cos, sin, speed)."""
+        cos, sin, speed = obs.unbind(-1)
+        short_of_standing = 15 * (1 - cos) - speed.square() / 2  # E: speed^2 / 2 + 15 cos
+        pump = 2 * speed.sign() * (short_of_standing > 0)
+        hold = -(10 * sin + 2 * speed)
+        return torch.where(cos > 0.8, hold, pump).clamp(-2, 2)[:, None]
+
+    def sample(self, obs: Float[Tensor, "batch 3"], generator: torch.Generator) -> Tensor:
+        """Return the rule's torque with normal noise."""
+        mean = self.mode(obs)
+        return mean + self.NOISE * torch.randn(mean.shape, generator=generator)
 
 
 for env_id, entry in ((ARM, ArmVector), (PENDULUM, PendulumVector)):

@@ -3,7 +3,7 @@
 Whoever imitates behaviour by a learned reward must not let the length of an episode speak for the
 demonstrator. If an episode can end early, a reward that is always positive teaches to survive and
 one that is always negative teaches to give up, whatever was demonstrated (Kostrikov et al. 2019,
-"Discriminator-Actor-Critic", section 4.2). Two cures are known. The `seals` suite lets the process
+"Discriminator-Actor-Critic"). Two cures are known. The `seals` suite lets the process
 run on past its end (its CartPole swings on, paid 0). Kostrikov et al. enter an absorbing state,
 marked by a flag in the observation, so that the learned reward can price it. This module does the
 latter, since it needs no knowledge of the process: every episode lasts exactly ``fixed_horizon``

@@ -1,10 +1,10 @@
 """Inverse reinforcement learning: which rewards explain behaviour, and how to find one."""
 
 from tutorlib.irl.adversarial import (
-    PENDULUM_ADVERSARIAL,
     AdversarialConfig,
     AdversarialResult,
     cartpole_ppo,
+    pendulum_config,
     train_adversarial,
 )
 from tutorlib.irl.ambiguity import (
@@ -130,7 +130,6 @@ from tutorlib.irl.walks import WalkFit, episodes_of_walks, walk_fitter
 __all__ = [
     "ARM_PPO",
     "DIVERGENCES",
-    "PENDULUM_ADVERSARIAL",
     "REWARDS",
     "AdversarialConfig",
     "AdversarialResult",
@@ -219,6 +218,7 @@ __all__ = [
     "path_returns",
     "path_visits",
     "pay",
+    "pendulum_config",
     "play_airl",
     "play_game",
     "policy_reward",

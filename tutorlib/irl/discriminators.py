@@ -8,8 +8,8 @@ climbs: nothing here passes a gradient to it.
 
 Departures from the papers: inputs are standardised by numbers fixed at the start; the potential of
 a state that ended the process counts as 0 (as it must, lest shaping change what is optimal when
-episodes differ in length: Ng et al. 1999); g sees the action too; log pi(a|s) is that of the action as it
-was carried out, within its bounds, which is what the demonstrator's is compared with.
+episodes differ in length: Ng et al. 1999); g sees the action too; log pi(a|s) is that of the action
+as it was carried out, cut to its bounds: demonstrations hold such actions too.
 """
 
 from __future__ import annotations
