@@ -499,16 +499,19 @@ for task, shown in demos.items():
 
 
 # %%
-def imitate(task, config, seed, points=8):
+def imitate(task, config, seed, start=None, points=8):
     """Imitate once; return {steps: true return of the likeliest actions} on the way."""
-    each, curve = config.ppo.n_envs * config.ppo.n_steps, {}
+    def earned(policy):
+        return float(evaluate(task, policy, 20, seed=5).mean())
+
+    each, curve = config.ppo.n_envs * config.ppo.n_steps, {} if start is None else {0: earned(start)}
     every = config.ppo.total_steps // each // points
 
     def watch(entry, policy):
         if entry["steps"] // each % every == 0:
-            curve[entry["steps"]] = float(evaluate(task, policy, 20, seed=5).mean())
+            curve[entry["steps"]] = earned(policy)
 
-    train_adversarial(task, demos[task], config, seed, callback=watch)
+    train_adversarial(task, demos[task], config, seed, callback=watch, start=start)
     return curve
 
 
@@ -544,22 +547,29 @@ beside_the_measured("cartpole", cartpole, now, "GAIL")
 
 # %% [markdown] tags=["slide"]
 r"""
-## Real actions: two traps for AIRL
+## Real actions, and a running start
 
 The pendulum's torque is a real number, cut to $[-2, 2]$. AIRL needs $\log \pi$ of what was *done*. At a bound that is the
 probability of the whole tail (Fujita and Maeda 2018). With the density there, $-\log \pi$ pays a wide policy for growing wider.
 
-And $-\log \pi$ is a bonus for entropy. $f$ must first become $\log \pi_\text{demo}$, which is steep; until then the bonus wins. Here AIRL
-pays a tenth of it, as its authors' own code does.
+$-\log \pi$ is also a bonus for entropy, until $f$ has become $\log \pi_\text{demo}$. So here all begin as **clones** (unit 04), which Ho
+and Ermon suggest to save steps; the game must better them.
 """
 
 # %%
+from tutorlib.imitation import BCConfig, clone
+
 print("what −log π pays at the bound 2, for a normal policy with mean 0")
 for std in (0.5, 1.0, 2.0, 4.0, 8.0, 16.0):
     density = torch.distributions.Normal(0.0, std).log_prob(torch.tensor(2.0))
     tail = torch.special.log_ndtr(torch.tensor(-2.0 / std))
     print(f"standard deviation {std:4.1f}: by the density {-density:5.2f}, by the tail {-tail:5.2f}")
-now = imitate(pendulum, pendulum_config("airl"), seed=7)
+alone = {LABELS[m].split(":")[0]: runs[0] for m, runs in measured["pendulum_alone"]["runs"].items()}
+print(*(f"{name} from a policy that knows nothing, {run['steps'][-1]:,} steps (measured before, one run): "
+        f"{run['likeliest'][-1]:.0f}" for name, run in alone.items()), sep="\n")
+cloning = BCConfig(max_epochs=60, batch_size=256, validation_fraction=0.0, hidden=(64, 64))
+begin = clone(pendulum, demos[pendulum], cloning, seed=7).policy
+now = imitate(pendulum, pendulum_config("airl"), 7, begin)
 beside_the_measured("pendulum", pendulum, now, "AIRL")
 
 # %% [markdown] tags=["slide"]

@@ -4,9 +4,11 @@
     python benchmarks/irl/imitators.py --fresh    # run everything again
 
 CartPole-v1 has a fixed horizon of 500 steps and a PPO policy as its demonstrator; Pendulum-v1 a
-rule that swings up. Ten episodes of either are all that the imitators see. On the way each policy
-is asked for its true return, of 20 fresh episodes: sampling its actions, and taking the likeliest
-one. Unit 07 draws the curves and runs one imitator of each task itself.
+rule that swings up; there imitators begin as clones of it (behaviour cloning), at step 0, except
+in "pendulum_alone", which compares (one seed is enough: --seeds 1). Ten episodes of either are all
+that they see. On the way each policy is asked for its true return, of 20 fresh episodes: sampling
+its actions, and taking the likeliest one. Unit 07 draws the curves and runs one imitator of each
+task itself.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from tutorlib.control import (
     train_ppo,
 )
 from tutorlib.control.arm import PENDULUM, SwingsUp
+from tutorlib.imitation import BCConfig, clone
 from tutorlib.irl.adversarial import (
     AdversarialConfig,
     cartpole_ppo,
@@ -40,6 +43,7 @@ from tutorlib.irl.adversarial import (
 )
 
 FILE = Path(__file__).with_suffix(".json")
+CLONING = BCConfig(max_epochs=60, batch_size=256, validation_fraction=0.0, hidden=(64, 64))
 METHODS, SEEDS, POINTS = ("airl", "gail", "forward_kl"), 3, 8
 
 def cartpole_config(method: str) -> AdversarialConfig:
@@ -48,13 +52,14 @@ def cartpole_config(method: str) -> AdversarialConfig:
 
 
 TASKS = {"cartpole": (ControlTask("CartPole-v1", 500, 8), cartpole_config),
-         "pendulum": (ControlTask(PENDULUM), pendulum_config)}
+         "pendulum": (ControlTask(PENDULUM), pendulum_config),
+         "pendulum_alone": (ControlTask(PENDULUM), pendulum_config)}  # without a clone
 
 
 def demonstrations(name: str):
     """Return ten episodes of the task's demonstrator, who samples its actions."""
     task, _ = TASKS[name]
-    if name == "pendulum":
+    if name != "cartpole":
         return record_demonstrations(task, SwingsUp(), 10, seed=1, greedy=False)
     teacher = train_ppo("CartPole-v1", PPOConfig(total_steps=40_960), seed=0).policy
     return record_demonstrations(task, IgnoresFlag(teacher), 10, seed=1, greedy=False)
@@ -69,18 +74,24 @@ def run(name: str, method: str, seed: int, demos) -> dict:
     found = {"seed": seed, "steps": [], "sampled": [], "likeliest": []}
     asking = 0.0
 
-    def ask(entry, policy):
+    def ask(steps, policy):
         nonlocal asking
-        if entry["steps"] // each % every == 0:
-            begun = time.process_time()
-            found["steps"].append(entry["steps"])
-            for kind, greedy in (("sampled", False), ("likeliest", True)):
-                earned = evaluate(task, policy, 20, seed=5, greedy=greedy).mean()
-                found[kind].append(round(float(earned), 1))
-            asking += time.process_time() - begun
+        begun = time.process_time()
+        found["steps"].append(steps)
+        for kind, greedy in (("sampled", False), ("likeliest", True)):
+            earned = evaluate(task, policy, 20, seed=5, greedy=greedy).mean()
+            found[kind].append(round(float(earned), 1))
+        asking += time.process_time() - begun
 
-    begun = time.process_time()
-    train_adversarial(task, demos, config, seed, callback=ask)
+    def watch(entry, policy):
+        if entry["steps"] // each % every == 0:
+            ask(entry["steps"], policy)
+
+    start = clone(task, demos, CLONING, seed).policy if name == "pendulum" else None
+    if start is not None:
+        ask(0, start)
+    asking, begun = 0.0, time.process_time()
+    train_adversarial(task, demos, config, seed, callback=watch, start=start)
     return found | {"cpu_seconds": round(time.process_time() - begun - asking, 1)}
 
 

@@ -11,7 +11,7 @@ from tutorlib.authoring import read_lesson
 from tutorlib.authoring.stubs import solved
 from tutorlib.exercises.adversarial_irl import EXERCISES, QUIZ
 from tutorlib.exercises.adversarial_irl.discriminator import optimal_discriminator
-from tutorlib.exercises.adversarial_irl.logit import airl_logit
+from tutorlib.exercises.adversarial_irl.logit import AIRL_LOGIT, airl_logit
 from tutorlib.exercises.adversarial_irl.reward import policy_reward
 from tutorlib.exercises.adversarial_irl.survival import survival_bias
 from tutorlib.exercises.adversarial_irl.table import f_divergence_table
@@ -23,6 +23,7 @@ from tutorlib.exercises.adversarial_irl.worlds import (
     numbers,
     steps_alive,
 )
+from tutorlib.grading.judge import evaluate
 from tutorlib.irl import GameSettings, divergences, play_game
 from tutorlib.mdp import MDPEnv, TabularMDP, uniform_policy
 from tutorlib.syllabus import course_root
@@ -90,6 +91,13 @@ def test_airl_s_logit_is_imitation_s():
     ours = airl_logit(net.base(state, action, following, done), net.potential(state).flatten(),
                       net.potential(following).flatten(), done.bool(), log_pi, 0.9)
     torch.testing.assert_close(ours, theirs.flatten(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("cut", [lambda x: x.detach(), lambda x: x.detach().numpy(),
+                                 lambda x: x.tolist()])
+def test_a_logit_through_which_no_judge_can_learn_is_refused(cut):
+    found = evaluate(AIRL_LOGIT, lambda *args: cut(airl_logit(*args)))
+    assert found.outcome == "not passed" and "no gradient flows back" in found.message
 
 
 def test_gail_s_reward_is_imitation_s():
