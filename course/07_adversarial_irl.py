@@ -289,14 +289,10 @@ density_explorer([0.55, 0.3, 0.1, 0.05],
                   "forward KL": game_of("forward_kl", "forward_kl")},
                  ("left", "right", "jump", "wait"), start=[0.1, 0.2, 0.3, 0.4])
 
-# %% [markdown]
-r"""
-Compare your answers with the next cell: rewards minus their mean under the policy. Forward KL shouts wherever a mode is missing; AIRL speaks up
-in both directions; GAIL is bounded below and whispers where the policy overdoes it. All three are silent at one policy only: the
-demonstrator's.
-"""
-
 # %%
+# Your answers? Each line: reward minus its mean under the policy, for left, right, jump, wait.
+# 1 and 2: forward KL shouts where a mode is missing, GAIL whispers where the policy overdoes it.
+# 3: all are silent at one policy only, the demonstrator's.
 shown = numbers([0.55, 0.3, 0.1, 0.05])  # of left, right, jump, wait
 for name, weights in (("waits only", [1, 1, 1, 100]), ("left is rare", [1, 100, 100, 100]),
                       ("as demonstrated", [55, 30, 10, 5])):
@@ -468,81 +464,64 @@ r"""
 ## Does it scale? Samples and networks
 
 CartPole and the pendulum have no table. The judge becomes a network that sees samples of both sides; its logit estimates $h$, and
-PPO (unit 02) climbs `policy_reward(logit)`. The imitators see 10 episodes and no reward.
+PPO (unit 02) climbs `policy_reward(logit)`. Imitators see 10 episodes and no reward. On CartPole the guard stays on: who falls
+enters an absorbing state. A penalty on the judge's slope and a limit on its logit keep the pay finite.
 
-On CartPole the guard stays on: who falls enters an absorbing state, marked in the observation. A penalty on the judge's slope and a
-limit on its logit keep the pay finite. AIRL's judge has its own form, $f - \log \pi$.
+Most curves were measured beforehand, by `benchmarks/irl/imitators.py`; one imitator per task is trained now.
 """
 
-# %%
+# %% tags=["hide-input"]
 import json
 
-from tutorlib.control import (
-    ControlTask,
-    IgnoresFlag,
-    PPOConfig,
-    evaluate,
-    record_demonstrations,
-    train_ppo,
-)
-from tutorlib.control.arm import PENDULUM, SwingsUp
+from tutorlib.control import evaluate
 from tutorlib.irl import AdversarialConfig, cartpole_ppo, pendulum_config, train_adversarial
 from tutorlib.syllabus import course_root
+from tutorlib.viz import learning_curves
+
+measured = json.loads((course_root() / "benchmarks" / "irl" / "imitators.json").read_text())["tasks"]
+
+
+def imitate(task, config, start=None, seed=7, points=8):
+    """Imitate once; return {steps: true return of the likeliest actions} on the way."""
+    each, curve = config.ppo.n_envs * config.ppo.n_steps, {}
+    every = config.ppo.total_steps // each // points
+
+    def watch(steps, policy):
+        if steps // each % every == 0:
+            curve[steps] = float(evaluate(task, policy, 20, seed=5).mean())
+
+    if start is not None:
+        watch(0, start)
+    train_adversarial(task, demos[task], config, seed, start=start,
+                      callback=lambda entry, policy: watch(entry["steps"], policy))
+    return curve
+
+
+def beside_the_measured(name, task, live, live_name):
+    """Draw the curves measured beforehand and the one just run."""
+    curves = {LABELS[m]: [run["likeliest"] for run in runs] for m, runs in measured[name]["runs"].items()}
+    ends = ", ".join(f"{label.split(':')[0]} {sum(c[-1] for c in runs) / len(runs):.0f}"
+                     for label, runs in curves.items())
+    return learning_curves(
+        curves | {f"{live_name}, just now": [list(live.values())]}, list(live), band=(0, 100),
+        xlabel="environment steps", ylabel="true return (mean of 20 episodes)",
+        target=float(demos[task].returns().mean()), target_label="demonstrator",
+        title=f"Without seeing a reward, after {max(live):,} steps: {ends} "
+              f"(measured before); {live_name} just now {list(live.values())[-1]:.0f}")
+
+
+# %%
+from tutorlib.control import ControlTask, IgnoresFlag, PPOConfig, record_demonstrations, train_ppo
+from tutorlib.control.arm import PENDULUM, SwingsUp
 
 cartpole = ControlTask("CartPole-v1", 500, 8)  # fixed horizon: 500 steps, falls are absorbed
 pendulum = ControlTask(PENDULUM)  # Gymnasium's Pendulum-v1, many at once
 balancing = IgnoresFlag(train_ppo("CartPole-v1", PPOConfig(total_steps=40_960), seed=0).policy)
 demos = {task: record_demonstrations(task, teacher, 10, seed=1, greedy=False)
          for task, teacher in ((cartpole, balancing), (pendulum, SwingsUp()))}
-for task, shown in demos.items():
-    print(f"{task.env_id}: the demonstrator earns {shown.returns().mean():.0f}")
-
-
-# %%
-def imitate(task, config, seed, start=None, points=8):
-    """Imitate once; return {steps: true return of the likeliest actions} on the way."""
-    def earned(policy):
-        return float(evaluate(task, policy, 20, seed=5).mean())
-
-    each, curve = config.ppo.n_envs * config.ppo.n_steps, {} if start is None else {0: earned(start)}
-    every = config.ppo.total_steps // each // points
-
-    def watch(entry, policy):
-        if entry["steps"] // each % every == 0:
-            curve[entry["steps"]] = earned(policy)
-
-    train_adversarial(task, demos[task], config, seed, callback=watch, start=start)
-    return curve
-
-
-# %% tags=["hide-input"]
-from tutorlib.viz import learning_curves
-
-measured = json.loads((course_root() / "benchmarks" / "irl" / "imitators.json").read_text())["tasks"]
-
-
-def beside_the_measured(name, task, live, live_name):
-    """Draw the curves measured beforehand and the one just run."""
-    runs = measured[name]["runs"]
-    curves = {LABELS[m]: [run["likeliest"] for run in found] for m, found in runs.items()}
-    ends = ", ".join(f"{LABELS[m].split(':')[0]} {sum(c[-1] for c in curves[LABELS[m]]) / len(found):.0f}"
-                     for m, found in runs.items())
-    return learning_curves(
-        curves | {f"{live_name}, just now": [list(live.values())]}, list(live), band=(0, 100),
-        xlabel="environment steps", ylabel="true return (mean of 20 episodes)",
-        target=float(demos[task].returns().mean()), target_label="demonstrator",
-        title=f"Without seeing a reward, after {max(live):,} steps: {ends} "
-              f"(means, measured before); just now {list(live.values())[-1]:.0f}")
-
-
-# %% [markdown]
-r"""
-Three methods, several seeds and two tasks take minutes, so most curves were measured beforehand (`benchmarks/irl/imitators.py`
-is the program, the file beside it holds the numbers). One imitator per task is trained here, with a seed of its own.
-"""
-
-# %%
-now = imitate(cartpole, AdversarialConfig("gail", cartpole_ppo("gail", 40_960)), seed=7)
+for task, by in demos.items():
+    print(f"{task.env_id}: the demonstrator earns {by.returns().mean():.0f}")
+now = imitate(cartpole, AdversarialConfig("gail", cartpole_ppo("gail", 40_960)))
 beside_the_measured("cartpole", cartpole, now, "GAIL")
 
 # %% [markdown] tags=["slide"]
@@ -569,7 +548,7 @@ print(*(f"{name} from a policy that knows nothing, {run['steps'][-1]:,} steps (m
         f"{run['likeliest'][-1]:.0f}" for name, run in alone.items()), sep="\n")
 cloning = BCConfig(max_epochs=60, batch_size=256, validation_fraction=0.0, hidden=(64, 64))
 begin = clone(pendulum, demos[pendulum], cloning, seed=7).policy
-now = imitate(pendulum, pendulum_config("airl"), 7, begin)
+now = imitate(pendulum, pendulum_config("airl"), begin)
 beside_the_measured("pendulum", pendulum, now, "AIRL")
 
 # %% [markdown] tags=["slide"]

@@ -1,5 +1,6 @@
 """What unit 07 claims, at a smaller size, against other people's numbers and other ways to them."""
 
+import json
 import math
 
 import numpy as np
@@ -174,6 +175,30 @@ def test_the_prediction_has_its_answer_and_airl_is_not_biased():
         assert least < share < most
 
 
+def test_the_curves_measured_beforehand_are_whole_and_the_game_betters_each_clone():
+    """What the file says; ``test_the_game_betters_a_clone_on_the_pendulum`` repeats it, smaller."""
+    file = course_root() / "benchmarks" / "irl" / "imitators.json"
+    tasks = json.loads(file.read_text(encoding="utf-8"))["tasks"]
+    for name, methods in (("cartpole", 3), ("pendulum", 3), ("pendulum_alone", 1)):
+        runs = tasks[name]["runs"]
+        assert len(runs) >= methods and "airl" in runs
+        for found in (run for each in runs.values() for run in each):
+            assert len(found["steps"]) == len(found["likeliest"]) == len(found["sampled"])
+    shown = tasks["pendulum"]["demonstrator"]
+    for run in (run for each in tasks["pendulum"]["runs"].values() for run in each):
+        assert run["steps"][0] == 0 and run["likeliest"][-1] > run["likeliest"][0]
+        assert run["likeliest"][-1] > shown - 100
+    assert tasks["pendulum_alone"]["runs"]["airl"][0]["likeliest"][-1] < -600
+
+
+def test_at_a_bound_the_density_pays_for_widening_and_the_tail_does_not():
+    widths = numbers([2.0, 4.0, 8.0, 16.0])
+    density = [-float(torch.distributions.Normal(0.0, w).log_prob(numbers(2.0))) for w in widths]
+    tail = (-torch.special.log_ndtr(-2 / widths)).tolist()
+    assert density == sorted(density) and tail == sorted(tail, reverse=True)
+    assert tail[-1] > math.log(2)  # half of all actions end up there, at most
+
+
 def test_the_bridge_in_numbers():
     ref, people = numbers([0.6, 0.3, 0.1]), numbers([0.2, 0.3, 0.5])
     d = optimal_discriminator(people[None], ref[None])[0]
@@ -204,5 +229,7 @@ def test_the_lesson_runs_with_answers_in_every_style(style):
                     exercise.variants[0].answer)
     assert names["outcome"] == "it stands at least five times as long" == names["WHO"][2]
     assert names["worst"] < 1e-3
+    shown = float(names["demos"][names["pendulum"]].returns().mean())
+    assert list(names["now"].values())[-1] > shown - 100
     assert names["share"]["plan for g(s)"] > 0.999 and names["share"]["plan for f(s, a)"] < 0.01
     assert float(names["error"].abs().max()) < 1e-6
