@@ -1,9 +1,9 @@
 """Survival bias: what an imitator learns from the length of an episode alone.
 
 Where episodes can end early, a reward that is never negative pays for every further step, whoever
-is imitated; one that is never positive pays for ending it (Kostrikov et al. 2019). So
-a demonstrator who knows nothing seems to be imitated into mastery, and a master into giving up.
-Each run here imitates twice at most: in the plain task, and under the guard of a fixed horizon.
+is imitated; one that is never positive pays for ending it (Kostrikov et al. 2019). So a
+demonstrator who knows nothing seems to be imitated into mastery, and a master into giving up. Each
+run here imitates twice at most: in the plain task, and under the guard of a fixed horizon.
 """
 
 from __future__ import annotations

@@ -32,11 +32,11 @@ QUIZ = (
          "It learns well, but from the length of episodes and not from the demonstrator.")),
     Question(
         "What does a fixed horizon change about that?",
-        ("All episodes have the same number of steps, so the pay per step is a constant.",
+        ("Every episode has equally many steps.",
          "The rewards become unbiased estimates.",
          "The discriminator becomes stronger."),
         0,
-        ("r(0) is paid equally often to everybody, and a constant moves no policy.",
+        ("So r(0) is paid equally often to everybody, and a constant moves no policy.",
          "Bias here is not about estimation.",
          "It may see what follows a fall, but that is not what removes the pay for lasting.")),
     Question(

@@ -47,23 +47,23 @@ QUIZ = (
     Question(
         "Adding the last action to the observations improved the validation loss, and the car no "
         "longer left the valley. Why?",
-        ("The network was over-fitted to the training episodes.",
-         "The demonstrator mostly repeats itself, so copying explains the data; run, the clone "
-         "copies itself.",
+        ("The network was over-fitted to its training episodes.",
+         "It learned to repeat, and then repeats itself.",
          "The action was recorded one step late."),
         1,
         ("Held-out episodes are predicted as well as training episodes: there is no gap.",
-         "A cause and an effect look alike in recorded data. Acting tells them apart.",
+         "The demonstrator mostly repeats itself, so copying explains the data; run, the clone "
+         "copies its own action. Acting tells a cause from an effect.",
          "A late action would show as a poor validation loss.")),
     Question(
         "You have logged chats of good support agents and no way to try answers out. Nobody scored "
         "the chats. What can you do?",
-        ("Imitation, by DAgger.", "Offline-RL.",
-         "Clone the agents, which no row of Table 3 is for; or learn a reward: Offline-IRL."),
+        ("Imitation by DAgger, with the agents as experts.", "Offline-RL on the logged chats.",
+         "Clone the agents, or do Offline-IRL."),
         2,
         ("DAgger needs to act, and an expert to ask about where it got to. Neither is at hand.",
          "The four answers of the table would allow it, but Offline-RL learns from rewards that "
          "were logged with the data. Here nobody scored the chats.",
-         "The table has no row for offline imitation, although behaviour cloning does just that. "
+         "No row of Table 3 is for offline imitation, although behaviour cloning does just that. "
          "SFT of a language model is this case.")),
 )

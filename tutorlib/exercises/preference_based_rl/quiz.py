@@ -24,7 +24,7 @@ QUIZ = (
          "Some segments visit that cell more often than others, and are then preferred more.")),
     Question(
         "And if segments have different lengths, and you still compare sums?",
-        ("Nothing changes.", "The constant is revealed, as a taste for long or short segments.",
+        ("Nothing changes.", "The constant shows, as a taste for length.",
          "The loss is no longer convex in the table."),
         1,
         ("A constant c adds c times the difference in length.",
@@ -44,17 +44,17 @@ QUIZ = (
         "T-REX's reward ranks all demonstrations right. Why can the policy trained on it still be "
         "bad?",
         ("Ranking implies the right policy, so it cannot.",
-         "It may rest on a sign of quality, such as the time or the speed, that does not make "
-         "quality.",
+         "It may rest on a mere sign of quality.",
          "Because ranks are not numbers."),
         1,
         ("A reward that knows the clock ranks all pairs whose better window begins later.",
-         "What explains the past need not be what causes it; ask what the reward looks at.",
+         "The time or the speed may go with quality and not make it. Ask what the reward looks "
+         "at.",
          "The likelihood turns ranks into numbers well enough.")),
     Question(
         "Contrastive preference learning fits no reward. What does it assume about the judge?",
         ("Nothing more than Bradley and Terry.",
-         "It compares segments by their advantages under its own soft-optimal plan.",
+         "It goes by advantages under its own plan.",
          "It knows the policy that made the segments."),
         1,
         ("Both use the same sigmoid, but on sums of different things.",
