@@ -7,6 +7,7 @@ answers back. ``tests/browser`` drives the whole of JupyterLab.
 import json
 import shutil
 
+import numpy as np
 import pytest
 
 from tutorlib.mdp import GridWorld
@@ -19,6 +20,7 @@ from tutorlib.viz import (
     TreeExplorer,
     TwoRewards,
     WalkComparer,
+    density_explorer,
     explorer,
     lines,
 )
@@ -201,6 +203,34 @@ def test_the_explorer_shows_the_new_picture_and_errors_as_text(mount):
     assert not picture.is_visible()
     slider.press("Home")
     wait_until(page, lambda: picture.is_visible())
+
+
+def test_a_weight_of_the_density_explorer_moves_its_picture(mount):
+    def cost(p, q):
+        return float((q * np.log(q / p)).sum())
+
+    page = mount(density_explorer([0.6, 0.4], {"KL": (cost, lambda p, q: np.log(p / q))},
+                                  ["up", "down"]))
+    picture = page.get_by_test_id("explorer-picture")
+    before = picture.get_attribute("alt")
+    page.get_by_role("slider", name="weight of up").press("End")  # 100 to 50: two thirds
+    wait_until(page, lambda: picture.get_attribute("alt") != before)
+    assert before.startswith(f"KL {cost(np.array([0.6, 0.4]), np.full(2, 0.5)):.3f}")
+
+
+def test_a_logarithmic_slider_goes_by_factors(mount):
+    def cost(slip):
+        return lines({"cost": [slip, 2 * slip]}, title=f"slip {slip:.4f}", xlabel="step",
+                     ylabel="cost")
+
+    page = mount(explorer(cost, {"slip": Slider(0.001, 0.2, 0.01, label="slip ε", log=True)}))
+    slider, picture = (page.get_by_role("slider", name="slip ε"),
+                       page.get_by_test_id("explorer-picture"))
+    slider.press("ArrowRight")
+    wait_until(page, lambda: "slip 0.0100" not in picture.get_attribute("alt"))
+    assert 0.01 < float(picture.get_attribute("alt").split()[1].rstrip(".")) < 0.02
+    slider.press("End")
+    wait_until(page, lambda: picture.get_attribute("alt").startswith("slip 0.2000"))
 
 
 def test_the_quiz_by_keyboard(mount):
