@@ -47,17 +47,19 @@ from tutorlib.tinytalk.prompts import (
 from tutorlib.tinytalk.words import INSTRUCTIONS, all_words
 
 _LAZY = {  # name: module
+    "ChainErrors": "chains", "chain_errors": "chains",
     "check_words": "tokenizer", "make_tokenizer": "tokenizer",
     "checkpoint_names": "models", "load": "models", "new_model": "models",
 }
 
 __all__ = [
     "AUTHOR", "CROWD", "FAMILIES", "INSTRUCTIONS", "PARTS", "PERSONAS", "SPLITS", "WEIGHTS",
-    "Behaviour", "Dialogue", "Labeller", "Parsed", "Parts", "Preference", "Prompt", "additions",
-    "all_words", "check_words", "checkpoint_names", "contents", "crowd_behaviour",
-    "crowd_dialogues", "demonstrations", "gold_parts", "gold_reward", "intended", "label_pairs",
-    "load", "make_tokenizer", "mean_parts", "new_model", "parse", "preference_pairs",
-    "right_content", "sample_prompts", "split_of", "statements", "write_answer",
+    "Behaviour", "ChainErrors", "Dialogue", "Labeller", "Parsed", "Parts", "Preference",
+    "Prompt", "additions", "all_words", "chain_errors", "check_words", "checkpoint_names",
+    "contents", "crowd_behaviour", "crowd_dialogues", "demonstrations", "gold_parts",
+    "gold_reward", "intended", "label_pairs", "load", "make_tokenizer", "mean_parts",
+    "new_model", "parse", "preference_pairs", "right_content", "sample_prompts", "split_of",
+    "statements", "write_answer",
 ]
 
 
