@@ -84,7 +84,7 @@ words that are not gray.
 # %% tags=["hide-input"]
 from tutorlib.viz import token_strip
 
-shown = demonstrations(40, seed=3)
+shown = demonstrations(40, seed=5)
 fact = next(d for d in shown if d.prompt.family == "facts" and d.answer.startswith("sure") and d.answer.count(".") == 1)
 example = lm.encode_examples(tokenizer, [chat_prompt(fact.prompt.text)], [fact.answer], add_special_tokens=False)
 single = lm.collate(example)
@@ -321,7 +321,7 @@ way = (means["1,024"] - means["base"]) / (means["author"] - means["base"])
 outcome = PARTS[int(way.argmin())]
 print("share of the way from base to author: " + ", ".join(f"{p} {float(w):.0%}" for p, w in zip(PARTS, way, strict=True)))
 groups = {"base": "none", "64": "64", "256": "256", "1,024": "1,024", "author": "the author"}
-bars({part: [float(means[g][i]) for g in groups] for i, part in enumerate(PARTS)}, groups=list(groups.values()),
+bars({part: [round(float(means[g][i]), 2) for g in groups] for i, part in enumerate(PARTS)}, groups=list(groups.values()),
      errors={part: [float(halves[g][i]) for g in groups] for i, part in enumerate(PARTS)},
      errors_are="95 % t-interval, 3 seeds", xlabel="demonstrations", ylabel="mean over held-out questions (-1 to 1)",
      title=f"1,024 demonstrations take tone and harmlessness {float(way[1]):.0%} and {float(way[2]):.0%} of the way to the author, "
@@ -329,7 +329,7 @@ bars({part: [float(means[g][i]) for g in groups] for i, part in enumerate(PARTS)
 
 # %% [markdown]
 r"""
-A manner is one rule, shown in every demonstration: a handful suffice. Refusing takes a few more, for it depends on what is asked. Truth is
+A manner is one rule, shown in every demonstration: a few hundred suffice. Refusing takes more, for it depends on what is asked. Truth is
 many facts, each shown rarely or never; the demonstrations mostly *ask for* what pretraining knew. Zhou et al. (2023) suspected this of large
 models too: knowledge comes from pretraining, alignment teaches style.
 
@@ -341,8 +341,8 @@ r"""
 ## Three ways to a better score
 
 The tutorial's Figure 1 draws how answers' scores are distributed: (1) ask directly, (2) ask differently, (3) fine-tune. Prompting changes
-nothing in the model: the crowd answered differently to "please" and to "be careful". But the best prompt depends on the question, as the
-tutorial says: being careful makes this crowd refuse how-to's too. (Panels 4 to 6 need a reward model: unit 15.)
+nothing in the model: the crowd answered differently to "please" and to "be careful". But the best prompt depends on the question, says the
+tutorial. Check it: which of the two gains more on unsafe requests, which on how-to's? (Panels 4 to 6 need a reward model: unit 15.)
 """
 
 # %% tags=["hide-input"]
@@ -432,11 +432,11 @@ fits = {direction: fit(direction) for direction in ("forward", "reverse")}
 # %% tags=["hide-input"]
 FOUR = ("happy tom", "sad anna", "happy anna", "sad tom")
 policies = {"demonstrator": joint, "forward KL: fine-tuning": fits["forward"].exp(), "reverse KL": fits["reverse"].exp()}
-share = {name: [float(p[said.index(answer)]) for answer in FOUR] for name, p in policies.items()}
+share = {name: [round(float(p[said.index(answer)]), 2) for answer in FOUR] for name, p in policies.items()}
 for name, logps in fits.items():
     forward, reverse = (float(as_tensor(x)) for x in kl_directions(joint.log(), logps))
     print(f"fitted by {name} KL: forward {forward:.3f}, reverse {reverse:.3f} nats")
-false = {name: row[2] + row[3] for name, row in share.items()}
+false = {name: float(p[said.index("happy anna")] + p[said.index("sad tom")]) for name, p in policies.items()}
 bars(share, groups=list(FOUR), ylabel="probability of the answer",
      title=f"Forward KL covers both modes and says something false in {false['forward KL: fine-tuning']:.0%} of answers; "
            f"reverse KL seeks one: {false['reverse KL']:.0%}")
@@ -463,7 +463,7 @@ def blind_policy(happy, tom):
     logps = blind(first.log(), second.log())
     forward, reverse = (float(as_tensor(x)) for x in kl_directions(joint.log(), logps))
     probability = logps.exp()
-    return bars({"demonstrator": share["demonstrator"], "policy": [float(probability[said.index(a)]) for a in FOUR]},
+    return bars({"demonstrator": share["demonstrator"], "policy": [round(float(probability[said.index(a)]), 2) for a in FOUR]},
                 groups=list(FOUR), ylabel="probability of the answer",
                 title=f"forward KL {forward:.2f} nats, reverse KL {reverse:.2f} nats")
 
@@ -556,10 +556,10 @@ Not every long answer is doomed: a wrong word in a recipe is forgotten by the ne
 
 # %% [markdown] tags=["slide"]
 r"""
-## Break it: a lower loss, and no end
+## Break it: a loss as low, and no end
 
 A colleague fine-tunes on the same 1,024 demonstrations, with the same seed and your trainer, but another `shift_and_mask`. The training loss is
-*lower* than yours. The answers are polite, safe, and as true as yours. Yet everyone complains.
+even a little *lower* than yours. The answers are polite, safe, and as true as yours. Yet everyone complains.
 """
 
 # %%
