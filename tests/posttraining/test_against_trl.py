@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from tests.posttraining.conftest import CHOSEN, PROMPTS, REJECTED
+from tests.posttraining.conftest import CHOSEN, PROMPTS, REJECTED, seeded
+from tutorlib.lm import per_token_logps
 from tutorlib.posttraining import (
     DirectSettings,
     collate_preferences,
@@ -14,7 +15,10 @@ from tutorlib.posttraining import (
     odds_ratio_loss,
     pair_logps,
     pair_loss,
+    ratio_loss,
     reference_logps,
+    reinforce_loss,
+    rloo_advantages,
     simpo_loss,
 )
 
@@ -140,3 +144,30 @@ def test_simpo_orpo_and_smoothing_without_a_reference(policy, batch):
     trl.loss_type, trl.beta, trl.label_smoothing = "sigmoid", 0.3, 0.2
     torch.testing.assert_close(dpo_loss(chosen, rejected, None, None, 0.3, 0.2),
                                CPOTrainer.cpo_loss(trl, chosen, rejected)[0], atol=1e-5, rtol=0)
+
+
+def test_rloo_trainer(tmp_path, tokenizer, policy, reference, batch):
+    """The loss of a batch whose old policy is another one, so that some ratios are clipped."""
+    from datasets import Dataset
+    from trl import RLOOConfig, RLOOTrainer
+
+    trainer = RLOOTrainer(
+        model=copy.deepcopy(policy), reward_funcs=lambda completions, **_: [0.0] * len(completions),
+        train_dataset=Dataset.from_dict({"prompt": PROMPTS}),
+        processing_class=copy.deepcopy(tokenizer),
+        args=RLOOConfig(str(tmp_path), beta=0.0, num_generations=2, epsilon=0.2, **COMMON))
+    trainer.model.eval()
+    rewards = torch.tensor([1.0, -0.5, 2.0, 0.0, 0.3, 0.1, -1.0, 2.0])
+    advantages = rloo_advantages(rewards.view(4, 2)).flatten()
+    with torch.no_grad():
+        logps = per_token_logps(policy, *batch.tensors())
+        old = logps + 0.1 * torch.randn(logps.shape, generator=seeded()) * batch.completion_mask
+        inputs = {"prompt_ids": batch.prompt_ids, "prompt_mask": batch.prompt_mask,
+                  "completion_ids": batch.completion_ids, "advantages": advantages,
+                  "completion_mask": batch.completion_mask, "old_logps": old.sum(1)}
+        wanted = trainer._compute_loss(trainer.model, inputs).item()
+        found, clipped = ratio_loss(logps, old, batch.completion_mask, advantages, 0.2, "sequence")
+    assert found.item() == pytest.approx(wanted, abs=1e-5)
+    assert clipped == pytest.approx(trainer._metrics["eval"]["clip_ratio/region_mean"][-1])
+    assert 0 < clipped < 1
+    assert abs(reinforce_loss(logps, batch.completion_mask, advantages).item() - wanted) > 0.1

@@ -124,7 +124,7 @@ def train_direct(model: nn.Module, pairs: Sequence[PreferencePair], settings: Di
         for step, (epoch, rows) in enumerate(steps):
             left = 1 - step / len(steps) if settings.schedule == "linear" else 1.0
             loss, record = pair_loss(model, *data.batch(rows), settings, data.reference)
-            norm = take_step(optimizer, loss, settings.learning_rate * left, settings.max_grad_norm)
+            norm = take_step(optimizer, loss, left, settings.max_grad_norm)
             record = {"step": step, "epoch": epoch, **record, "grad_norm": norm,
                       "learning_rate": settings.learning_rate * left}
             if checked and (step + 1 == len(steps) or steps[step + 1][0] > epoch):

@@ -20,10 +20,13 @@ def draw_prompts(prompts: Sequence[str], count: int, generator: torch.Generator)
     return [prompts[i] for i in order[:count].tolist()]
 
 
-def take_step(optimizer, loss: Tensor, rate: float, max_grad_norm: float | None) -> float:
-    """Take one step down the gradient; return its length before it was cut."""
+def take_step(optimizer, loss: Tensor, share: float, max_grad_norm: float | None) -> float:
+    """Take one step down the gradient; return its length before it was cut.
+
+    ``share`` is of the learning rates that the optimiser was made with, 1 to begin with.
+    """
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = share * group.setdefault("initial_lr", group["lr"])
     optimizer.zero_grad()
     loss.backward()
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
