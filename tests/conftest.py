@@ -5,5 +5,5 @@ from jaxtyping import install_import_hook
 import tests.typecheck  # noqa: F401  (found by name below; pytest replaces packages not yet loaded)
 
 # must come before the first import of these packages, hence here and not beside their tests
-install_import_hook(["tutorlib.mdp", "tutorlib.irl", "tutorlib.lm", "tutorlib.posttraining"],
-                    "tests.typecheck.checked")
+PACKAGES = [f"tutorlib.{name}" for name in ("mdp", "irl", "lm", "posttraining", "rewards")]
+install_import_hook(PACKAGES, "tests.typecheck.checked")

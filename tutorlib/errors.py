@@ -46,6 +46,10 @@ class ModelNotFoundError(TutorlibError, OSError):
     """No language model of this name is in this folder, in the cache or within reach."""
 
 
+class DataNotFoundError(TutorlibError, OSError):
+    """A data set is neither in ``$TUTORLIB_DATA`` nor in the cache nor within reach."""
+
+
 class LessonError(TutorlibError, ValueError):
     """A lesson source or a built notebook is malformed."""
 
