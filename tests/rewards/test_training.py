@@ -18,7 +18,7 @@ from tutorlib.rewards import (
     bradley_terry_loss,
     collate_pairs,
     encode_pairs,
-    encode_preferences,
+    encode_labelled,
     pair_rewards,
     reward_loss,
     train_reward_model,
@@ -157,7 +157,7 @@ def test_early_stopping_puts_the_best_weights_back(model):
 
 
 def test_preferences_become_pairs_with_their_prompt_and_end(reward_model, preferences):
-    pairs = encode_preferences(reward_model, preferences[:3])
+    pairs = encode_labelled(reward_model, preferences[:3])
     tokenizer = reward_model.tokenizer
     for pair, p in zip(pairs, preferences, strict=False):
         assert tokenizer.decode(pair.chosen) == f"{chat_prompt(p.prompt.text)} {p.chosen} <eos>"

@@ -120,7 +120,7 @@ def encode_pairs(model: RewardModel, prompts: Sequence[str], chosen: Sequence[st
     return [TokenPair(*row) for row in zip(*sides, margins, labels, strict=True)]
 
 
-def encode_preferences(model: RewardModel, preferences: Sequence[Preference]) -> list[TokenPair]:
+def encode_labelled(model: RewardModel, preferences: Sequence[Preference]) -> list[TokenPair]:
     """Return TinyTalk's labelled pairs as token ids, their prompts written as a chat."""
     return encode_pairs(model, [chat_prompt(p.prompt.text) for p in preferences],
                         [p.chosen for p in preferences], [p.rejected for p in preferences])
