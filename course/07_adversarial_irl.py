@@ -504,10 +504,10 @@ def beside_the_measured(name, task, live, live_name):
                      for label, runs in curves.items())
     return learning_curves(
         curves | {f"{live_name}, just now": [list(live.values())]}, list(live), band=(0, 100),
-        xlabel="environment steps", ylabel="true return (mean of 20 episodes)",
+        xlabel="environment steps", ylabel="true return (20 episodes)",
         target=float(demos[task].returns().mean()), target_label="demonstrator",
-        title=f"Without seeing a reward, after {max(live):,} steps: {ends} "
-              f"(measured before); {live_name} just now {list(live.values())[-1]:.0f}")
+        title=(f"Without seeing a reward, after {max(live):,} steps: {ends} (measured before); "
+               f"{live_name} just now {list(live.values())[-1]:.0f}").replace("-", "−"))
 
 
 # %%
@@ -532,7 +532,7 @@ The pendulum's torque is a real number, cut to $[-2, 2]$. AIRL needs $\log \pi$ 
 probability of the whole tail (Fujita and Maeda 2018). With the density there, $-\log \pi$ pays a wide policy for growing wider.
 
 $-\log \pi$ is also a bonus for entropy, until $f$ has become $\log \pi_\text{demo}$. So here all begin as **clones** (unit 04), which Ho
-and Ermon suggest to save steps; the game must better them.
+and Ermon suggest to save steps. At first they may get worse: judge and critic know nothing yet.
 """
 
 # %%
