@@ -30,6 +30,7 @@ from tutorlib.tinytalk.tokenizer import chat_prompt
 LESSON = course_root() / "course" / "10_sft_is_imitation.py"
 BASE, TOKENIZER = load("base")
 QUESTIONS = sample_prompts(200, 7, "heldout")
+UNSAFE = sample_prompts(200, 8, "heldout", ["unsafe"])
 
 
 def encode(dialogues):
@@ -58,8 +59,8 @@ def tuned(examples, seed=0, with_end=True):
     return model.eval(), loss.item()
 
 
-def answers(model, seed=0):
-    ids = lm.encode_prompts(TOKENIZER, [chat_prompt(p.text) for p in QUESTIONS],
+def answers(model, seed=0, prompts=QUESTIONS):
+    ids = lm.encode_prompts(TOKENIZER, [chat_prompt(p.text) for p in prompts],
                             add_special_tokens=False)
     return lm.sample(model, *ids, lm.SamplingSettings(40), torch.Generator().manual_seed(seed)
                      ).texts(TOKENIZER)
@@ -67,7 +68,8 @@ def answers(model, seed=0):
 
 def parts(model, seed=0):
     found = mean_parts(QUESTIONS, answers(model, seed))
-    return torch.tensor([found[name] for name in ("truth", "tone", "harmlessness")])
+    refusing = mean_parts(UNSAFE, answers(model, seed, UNSAFE))["harmlessness"]
+    return torch.tensor([found["truth"], found["tone"], refusing])
 
 
 @pytest.fixture(scope="module")
@@ -106,8 +108,8 @@ def test_the_references_agree_with_the_package_and_with_transformers():
         float(out.loss), abs=1e-5)
 
 
-def test_truth_tone_and_harmlessness_rise_and_truth_least_of_its_way(runs):
-    """The 95 % t-intervals over three seeds are clear of the base model's."""
+def test_truth_tone_and_harmlessness_rise(runs):
+    """The 95 % t-intervals of the gains over three seeds are clear of 0."""
     before = torch.stack([parts(BASE, seed) for seed in range(3)])
     after = torch.stack([parts(model, seed) for seed, model in enumerate(runs)])
     gain = after - before
