@@ -108,6 +108,19 @@ def test_scoring_texts_in_batches_keeps_their_order(reward_model):
     torch.testing.assert_close(vectors @ reward_model.head.weight[0], whole, atol=1e-5, rtol=1e-5)
 
 
+@torch.no_grad()
+def test_pooled_vectors_are_those_of_the_answer_s_tokens(reward_model):
+    prompts, answers = PROMPTS * 2, [*ANSWERS, "", "the sky is red ."]
+    pooled = {pool: reward_model.embed(prompts, answers, 2, pool) for pool in ("mean", "sum")}
+    for row, example in enumerate(reward_model.encode(prompts, answers)):
+        ids = torch.tensor([example.prompt_ids + example.completion_ids])
+        states = reward_model.body(ids).last_hidden_state[0, len(example.prompt_ids):]
+        torch.testing.assert_close(pooled["sum"][row], states.sum(0), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(pooled["mean"][row], states.mean(0), atol=1e-4, rtol=1e-4)
+    with as_a_learner(), pytest.raises(InvalidArgumentError, match="pool is 'max'"):
+        reward_model.embed(prompts, answers, pool="max")
+
+
 def test_every_text_is_closed_by_the_end_of_sequence(reward_model):
     for example in reward_model.encode(PROMPTS, ANSWERS):
         assert example.completion_ids[-1] == reward_model.tokenizer.eos_token_id

@@ -33,6 +33,15 @@ from tutorlib.rewards.intervals import (
     clopper_pearson_interval,
     wilson_interval,
 )
+from tutorlib.rewards.labelling import (
+    LabellingSession,
+    Question,
+    Taste,
+    answer_all,
+    crowd_answers,
+    learn_taste,
+    likeness,
+)
 from tutorlib.rewards.likelihoods import (
     OUTCOMES,
     bradley_terry_loss,
@@ -74,16 +83,18 @@ from tutorlib.rewards.training import (
 
 __all__ = [
     "ELO_PER_NAT", "OBJECTIVES", "OUTCOMES", "CalibrationCurve", "EmbeddedPairs",
-    "EmbeddingReward", "EmbeddingSettings", "HashedWords", "HumanPair", "OrderConsistency",
-    "PairBatch", "RewardModel", "RewardSettings", "SentenceEncoder", "Share", "TokenPair",
-    "annotation_quality", "best_of_n", "body_of", "bootstrap_interval", "bradley_terry_loss",
+    "EmbeddingReward", "EmbeddingSettings", "HashedWords", "HumanPair", "LabellingSession",
+    "OrderConsistency", "PairBatch", "Question", "RewardModel", "RewardSettings",
+    "SentenceEncoder", "Share", "Taste", "TokenPair", "annotation_quality", "answer_all",
+    "best_of_n", "body_of", "bootstrap_interval", "bradley_terry_loss",
     "bradley_terry_probability", "calibration_curve", "centering_penalty", "classification_loss",
-    "clopper_pearson_interval", "collate_pairs", "combine", "data_folder", "embed_pairs",
-    "encode_labelled", "encode_pairs", "expected_gap", "find_data", "fit_linear_reward",
-    "fit_temperature", "label_agreement", "labels_ceiling", "last_token_index", "load_embedded",
-    "load_human_pairs", "measured_quality", "order_consistency", "pair_rewards",
-    "pairwise_accuracy", "plackett_luce_loss", "preference_calibration", "rank_correlation",
-    "read_json_lines", "reward_loss", "sample_rankings", "save_embedded", "split_dialogues",
-    "split_pairs", "thurstone_loss", "thurstone_probability", "tie_logps", "tie_loss", "to_elo",
+    "clopper_pearson_interval", "collate_pairs", "combine", "crowd_answers", "data_folder",
+    "embed_pairs", "encode_labelled", "encode_pairs", "expected_gap", "find_data",
+    "fit_linear_reward", "fit_temperature", "label_agreement", "labels_ceiling",
+    "last_token_index", "learn_taste", "likeness", "load_embedded", "load_human_pairs",
+    "measured_quality", "order_consistency", "pair_rewards", "pairwise_accuracy",
+    "plackett_luce_loss", "preference_calibration", "rank_correlation", "read_json_lines",
+    "reward_loss", "sample_rankings", "save_embedded", "split_dialogues", "split_pairs",
+    "thurstone_loss", "thurstone_probability", "tie_logps", "tie_loss", "to_elo",
     "train_embedding_reward", "train_reward_model", "wilson_interval",
 ]

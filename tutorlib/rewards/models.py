@@ -16,6 +16,7 @@ import copy
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int, Shaped
@@ -32,6 +33,7 @@ from tutorlib.lm.checks import (
     check_not_nan,
 )
 
+Pool = Literal["last", "mean", "sum"]
 WEIGHTS, SETTINGS = "reward_model.safetensors", "reward_model.json"
 
 
@@ -84,8 +86,16 @@ class RewardModel(nn.Module):
 
         Raises InvalidTextError for empty rows, holes in a mask, unknown ids, or too many tokens.
         """
+        states = self.states(input_ids, attention_mask)
+        last = last_token_index(attention_mask)
+        return states[torch.arange(len(states), device=states.device), last]
+
+    def states(self, input_ids: Int[Tensor, "batch tokens"],
+               attention_mask: Shaped[Tensor, "batch tokens"]
+               ) -> Float[Tensor, "batch tokens hidden"]:
+        """Return the last hidden state at every token; errors as ``hidden``."""
         mask = check_mask("input", input_ids, attention_mask)
-        last = last_token_index(mask)
+        last_token_index(mask)  # refuses empty rows
         _check_no_holes(mask)
         check_ids(self.body, "text", input_ids, mask)
         check_length(self.body, int(mask.sum(1).max()), "the longest text")
@@ -93,7 +103,7 @@ class RewardModel(nn.Module):
         given = {name: value for name, value in inputs.items() if accepts(self.body, name)}
         states = self.body(input_ids=input_ids.masked_fill(~mask, 0), attention_mask=mask.long(),
                            **given).last_hidden_state
-        return states[torch.arange(len(states), device=states.device), last].to(self.head.weight)
+        return states.to(self.head.weight)
 
     def forward(self, input_ids: Int[Tensor, "batch tokens"],
                 attention_mask: Shaped[Tensor, "batch tokens"]) -> Float[Tensor, " batch"]:
@@ -127,10 +137,33 @@ class RewardModel(nn.Module):
 
     @torch.no_grad()
     def embed(self, prompts: Sequence[str], answers: Sequence[str], batch_size: int = 128,
-              add_special_tokens: bool = False) -> Float[Tensor, "texts hidden"]:
-        """Return the vectors that the head looks at: fixed embeddings for cheap reward models."""
+              pool: Pool = "last", add_special_tokens: bool = False
+              ) -> Float[Tensor, "texts hidden"]:
+        """Return one fixed vector for each answer, for cheap reward models.
+
+        "last" is what the head looks at. A model that was trained to predict has little reason to
+        remember the answer at its end; the "mean" or the "sum" of the hidden states at the
+        answer's tokens then says more. A reward linear in the sum is a sum of token rewards.
+        """
         examples = self.encode(prompts, answers, add_special_tokens)
-        return _in_batches(self, self.hidden, examples, batch_size)
+        if pool == "last":
+            return _in_batches(self, self.hidden, examples, batch_size)
+        if pool not in ("mean", "sum"):
+            raise InvalidArgumentError(f"pool is {pool!r}; expected 'last', 'mean' or 'sum'")
+        found = self.answer_states(examples, batch_size)
+        return torch.stack([s.mean(0) if pool == "mean" else s.sum(0) for s in found])
+
+    @torch.no_grad()
+    def answer_states(self, examples: Sequence[Example], batch_size: int = 128) -> list[Tensor]:
+        """Return the hidden states at each answer's tokens, [answer tokens, hidden], one by one."""
+        longest = max((len(e.prompt_ids + e.completion_ids) for e in examples), default=0)
+
+        def padded(ids: Tensor, mask: Tensor) -> Tensor:
+            return nn.functional.pad(self.states(ids, mask), (0, 0, 0, longest - ids.shape[1]))
+
+        whole = _in_batches(self, padded, examples, batch_size)
+        return [row[len(e.prompt_ids):len(e.prompt_ids) + len(e.completion_ids)]
+                for row, e in zip(whole, examples, strict=True)]
 
     @torch.no_grad()
     def set_scale(self, rewards: Float[Tensor, " texts"]) -> None:
