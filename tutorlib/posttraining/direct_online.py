@@ -30,6 +30,7 @@ class OnlineSettings:
     sampling: SamplingSettings = field(  # of the answers; two are drawn to each prompt
         default_factory=lambda: SamplingSettings(num_generations=2))
     direct: DirectSettings = field(default_factory=DirectSettings)  # of the training in each round
+    add_special_tokens: bool = True  # False for prompts that spell them out, as chat templates do
 
     def __post_init__(self) -> None:
         """Refuse what has no meaning."""
@@ -66,7 +67,8 @@ def train_direct_online(model: nn.Module, tokenizer, prompts: Sequence[str], jud
     history = []
     for number in range(settings.rounds):
         chosen = draw_prompts(prompts, settings.prompts_per_round, generator)
-        pairs = judged_pairs(model, tokenizer, chosen, judge, settings.sampling, generator)
+        pairs = judged_pairs(model, tokenizer, chosen, judge, settings.sampling, generator,
+                             settings.add_special_tokens)
 
         def noted(record: dict, number: int = number, count: int = len(pairs)) -> None:
             history.append({"round": number, "pairs": count, **record})
@@ -79,9 +81,11 @@ def train_direct_online(model: nn.Module, tokenizer, prompts: Sequence[str], jud
 
 
 def judged_pairs(model: nn.Module, tokenizer, prompts: list[str], judge: Judge,
-                 sampling: SamplingSettings, generator: torch.Generator) -> list[PreferencePair]:
+                 sampling: SamplingSettings, generator: torch.Generator,
+                 add_special_tokens: bool = True) -> list[PreferencePair]:
     """Return pairs of the model's own answers in the judge's order, without ties."""
-    ids, mask = encode_prompts(tokenizer, prompts, next(model.parameters()).device)
+    device = next(model.parameters()).device
+    ids, mask = encode_prompts(tokenizer, prompts, device, add_special_tokens)
     drawn = sample(model, ids, mask, sampling, generator)
     answers = [tuple(row[keep == 1].tolist())
                for row, keep in zip(drawn.completion_ids, drawn.completion_mask, strict=True)]

@@ -135,6 +135,7 @@ class PolicyGradientSettings:
     learning_rate: float = 1e-4  # of AdamW, at the first step
     schedule: Literal["constant", "linear"] = "constant"  # of the learning rate; linear: down to 0
     max_grad_norm: float | None = 1.0  # longer gradients are cut to this length; None: never
+    add_special_tokens: bool = True  # False for prompts that spell them out, as chat templates do
 
     def __post_init__(self) -> None:
         """Refuse what has no meaning."""
@@ -190,7 +191,7 @@ def train_policy_gradient(model: nn.Module, tokenizer, prompts: Sequence[str],
         for step in range(settings.steps):
             asked = draw_prompts(prompts, settings.prompts_per_step, generator)
             rollouts = collect(model, reference, tokenizer, asked, reward, settings.sampling,
-                               generator)
+                               generator, settings.add_special_tokens)
             advantages = _advantages(model, tokenizer, asked, rollouts, reward, past.value, beta,
                                      settings)
             share = 1 - step / settings.steps if settings.schedule == "linear" else 1.0
@@ -235,13 +236,12 @@ def _advantages(model, tokenizer, asked: list[str], rollouts: Rollouts, reward: 
     """Return one advantage per answer: reward, less the KL if it is paid there, less baseline."""
     rewards = rollouts.rewards
     if settings.kl_in == "reward" and beta > 0:
-        kl = kl_estimate(rollouts.old_per_token_logps, rollouts.ref_per_token_logps,
-                         rollouts.completion_mask, settings.kl_estimator)
-        rewards = rewards - beta * kl.sum(1)
+        rewards = rollouts.regularised_rewards(beta, settings.kl_estimator)
     greedy = None
     if settings.baseline == "greedy":
         only = replace(settings.sampling, greedy=True, num_generations=1)
-        drawn = sample(model, *encode_prompts(tokenizer, asked, rewards.device), only)
+        batch = encode_prompts(tokenizer, asked, rewards.device, settings.add_special_tokens)
+        drawn = sample(model, *batch, only)
         greedy = score(reward, asked, drawn.texts(tokenizer)).to(rewards)
     grouped = rewards.view(len(asked), settings.sampling.num_generations)
     advantages = sequence_advantages(grouped, settings.baseline, past, greedy).flatten()

@@ -124,6 +124,7 @@ class TokenPPOSettings:
     critic_learning_rate: float = 1e-3  # of the critic
     schedule: Literal["constant", "linear"] = "constant"  # of both; linear: down to 0
     max_grad_norm: float | None = 1.0  # longer gradients (of both together) are cut; None: never
+    add_special_tokens: bool = True  # False for prompts that spell them out, as chat templates do
 
     def __post_init__(self) -> None:
         """Refuse what has no meaning."""
@@ -186,7 +187,7 @@ def train_token_ppo(model: nn.Module, tokenizer, prompts: Sequence[str], reward:
         for step in range(settings.steps):
             asked = draw_prompts(prompts, settings.prompts_per_step, generator)
             rollouts = collect(model, reference, tokenizer, asked, reward, settings.sampling,
-                               generator)
+                               generator, settings.add_special_tokens)
             experience = make_experience(critic, rollouts, beta, settings)
             share = 1 - step / settings.steps if settings.schedule == "linear" else 1.0
             record = {"step": step, "beta": beta, **rollouts.measures(),

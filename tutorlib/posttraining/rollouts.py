@@ -20,7 +20,7 @@ from tutorlib.lm import (
     token_logps,
 )
 from tutorlib.lm.checks import check_not_nan, eos_ids_of
-from tutorlib.posttraining.kl import kl_estimate
+from tutorlib.posttraining.kl import KLEstimator, kl_estimate
 from tutorlib.posttraining.preferences import RewardFunction, score
 
 
@@ -49,6 +49,13 @@ class Rollouts:
         names = list(self.__dataclass_fields__)[2:]
         return Rollouts(*lists, *(getattr(self, name)[rows] for name in names))
 
+    def regularised_rewards(self, beta: float, kl_estimator: KLEstimator = "k1"
+                            ) -> Float[Tensor, " rows"]:
+        """Return each answer's reward less beta times its KL, summed over its tokens."""
+        kl = kl_estimate(self.old_per_token_logps, self.ref_per_token_logps, self.completion_mask,
+                         kl_estimator)
+        return self.rewards - beta * kl.sum(1)
+
     def measures(self) -> dict[str, float]:
         """Return the means that every training loop records, over answers.
 
@@ -63,15 +70,16 @@ class Rollouts:
 
 
 def collect(model: nn.Module, reference: nn.Module, tokenizer, prompts: Sequence[str],
-            reward: RewardFunction, sampling: SamplingSettings, generator: torch.Generator
-            ) -> Rollouts:
+            reward: RewardFunction, sampling: SamplingSettings, generator: torch.Generator,
+            add_special_tokens: bool = True) -> Rollouts:
     """Return ``num_generations`` answers to each prompt, scored by the reward and both models.
 
     ``reward(prompts, answers)`` gets texts without special tokens and returns a number for each.
     Log-probabilities are at the sampling temperature, before cuts to the top k or top p: with such
     cuts the samples are not quite those of the policy that is trained.
     """
-    ids, mask = encode_prompts(tokenizer, prompts, next(model.parameters()).device)
+    device = next(model.parameters()).device
+    ids, mask = encode_prompts(tokenizer, prompts, device, add_special_tokens)
     drawn = sample(model, ids, mask, sampling, generator)
     count = sampling.num_generations
     ids, mask = ids.repeat_interleave(count, 0), mask.repeat_interleave(count, 0)
