@@ -57,7 +57,7 @@ def train_direct_online(model: nn.Module, tokenizer, prompts: Sequence[str], jud
     >>> tokenizer = word_tokenizer(["sky", "blue", "red"])
     >>> history = train_direct_online(
     ...     tiny_model(tokenizer), tokenizer, ["sky"] * 8,
-    ...     judge_by(lambda prompts, answers: [a.count("blue") for a in answers]),
+    ...     judge_by(lambda prompts, answers: [len(a) for a in answers]),
     ...     OnlineSettings(2, prompts_per_round=8, sampling=SamplingSettings(4, num_generations=2)),
     ...     torch.Generator().manual_seed(0))
     >>> [record["round"] for record in history]
