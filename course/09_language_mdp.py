@@ -69,6 +69,7 @@ from tutorlib.lm import TokenMDP, word_tokenizer
 words = word_tokenizer("The color of the sky is blue green".split())  # one token per word
 env = TokenMDP(words, ["The color of the sky"], horizon=4)  # a gymnasium.Env, over any tokenizer
 env.reset(seed=0)
+print("prompt:", "|".join(words.tokenize(env.info()["text"])))
 for word in ("is", "blue", "<eos>", "green"):  # the tutorial's example, and one token too many
     observation, reward, terminated, truncated, info = env.step(env.action_of(word))
     print(f"{word:<6} terminated {terminated!s:<6} truncated {truncated!s:<6} reward missing: {info['reward_is_missing']}")
@@ -94,7 +95,7 @@ r"""
 Write the dynamics, `token_step(prompt_ids, completion_ids, token, eos_token_id, horizon)`.
 
 - `prompt_ids`, `completion_ids`: lists of token ids, the prompt and the answer so far; `token`: the action.
-- An answer that **ended** (its last token is `eos_token_id`) or was **cut off** (it has `horizon` tokens) takes no further token.
+- An answer that **ended** (its last token is `eos_token_id`) or was **cut off** (it has `horizon` tokens) stays as it is, whatever token comes.
 - Return `(completion_ids, terminated, truncated)`: the answer afterwards, and two booleans. *Terminated*: it has ended. *Truncated*: it was
   cut off without an end.
 
@@ -271,7 +272,7 @@ Write `exact_soft_values(reference, reward, going_on, beta)`: those lines for a 
 - `reference`, `reward`: one tensor per depth, `[nodes, words]`: $\log \pi_\text{ref}(a|s)$ and $r(s,a)$. The first has one node.
 - `going_on`: the columns of the $B$ words after which the answer goes on. Child $j$ of node $i$ (by the $j$-th of them) is node $iB + j$ of the next
   depth. At the last depth every word is final.
-- `beta`: $\beta > 0$, at times tiny.
+- `beta`: $\beta > 0$, at times tiny. All tables are float64.
 - Return `(values, policy)`: for each depth $V$, `[nodes]`, and $\log \pi^*$, `[nodes, words]`.
 
 The tree above is the hand example.
@@ -301,7 +302,7 @@ r"""
 Now the network. `TokenTree` asks it for $\pi_\text{ref}$ at *every* answer over a few words, up to a horizon. We let it say eight words and the end, begin
 each answer with *the*, and pay the gold reward of TinyTalk: truth and helpfulness, minus 1 for what nobody can read.
 
-Other words are forbidden and the rest is renormalised, so all that follows is exact about *that* model. It prints how much of the
+Other words are forbidden, and the rest renormalised at every token, so all that follows is exact about *that* model. It prints how much of the
 model's own mass these words hold.
 """
 
@@ -415,7 +416,7 @@ r"""
 1. Open *sky*, *is*, and a color. Where does $V$ jump, and where does $\pi^*$ leave $\pi_\text{ref}$?
 2. Lower $\beta$ to 0.1: what happens to a wrong color? To 10: what is left of the reward?
 3. Hide less. How much does the model say that nobody can read, and what does the best policy make of it?
-4. Find a token with $Q < V$ that $\pi^*$ still says often. Why is that no contradiction?
+4. At $\beta = 10$ wrong colors have $Q < V$, and $\pi^*$ says them nearly as often as the model. Why is that no contradiction?
 """
 
 # %%
@@ -429,7 +430,7 @@ TreeExplorer(lambda beta: tree_arrays(tree, gold, beta), Slider(0.1, 10.0, BETA,
 r"""
 ## The bridge: one algebra
 
-Unit 06 had two models of behaviour. With reward $r + \beta \log \pi_\text{ref}$ on the tree:
+Unit 06 had two models of behaviour. For one prompt, with reward $r + \beta \log \pi_\text{ref}$ on the tree:
 
 - **2008**: $p(y) \propto \prod_t P(s_{t+1}|s_t,a_t)\, \cdot e^{\sum_t r/\beta}\, \pi_\text{ref}(y)$. Appending is certain: every $P$ is 1. So $p(y) = \pi_\text{ref}(y)\, e^{r(y)/\beta} / Z$.
 - **2010**: $\log p(y) = \sum_t (Q_t - V_t)/\beta + \log \pi_\text{ref}(y)$. As $Q = r + V(s')$ holds *without an expectation*, the sum telescopes to $r(y)/\beta - \log Z$.
@@ -479,7 +480,7 @@ def brevity(rewards, completion_mask, discount):
 
 
 # %% tags=["hide-input"]
-from tutorlib.exercises.language_mdp.brevity import mask_of
+from tutorlib.exercises.language_mdp.brevity import mask_of  # 1 at each answer's tokens
 from tutorlib.viz import lines
 
 one = torch.ones(2, dtype=torch.float64)
@@ -494,7 +495,7 @@ lines({f"γ = {g:g}": (g ** (steps - 1)).tolist() for g in (0.99999, 0.999, 0.99
 r"""
 ## Does it scale?
 
-The tree costs one network call per node, and nodes multiply by the number of words at each token. The cell prints how far that goes, and what
+The tree costs one prediction of the network per node, and nodes multiply by the number of words at each token. The cell prints how far that goes, and what
 happens beyond: a refusal *before* anything is built, with what to reduce.
 
 So practice samples. But a sample average of $e^{r/\beta}$ knows only what it has seen. Suppose only *sky is red* is paid, a rare answer: how many
@@ -506,7 +507,7 @@ from tutorlib.lm import tree_size
 
 for vocabulary, horizon in ((9, 5), (9, 6), (20, 4), (250, 2), (250, 30), (50_257, 2)):
     size = tree_size(vocabulary, horizon)
-    print(f"{vocabulary:>6} words, {horizon:>2} tokens: {size.leaves:>10.3g} answers, {size.nodes:>8.3g} calls of the network")
+    print(f"{vocabulary:>6} words, {horizon:>2} tokens: {size.leaves:>10.3g} answers, {size.nodes:>8.3g} predictions of the network")
 for mistake in (lambda: TokenTree(model, begun, VOCABULARY, 8, tokenizer),
                 lambda: TokenTree(model, begun, [*VOCABULARY, "purple"], 5, tokenizer)):
     try:
@@ -577,7 +578,7 @@ r"""
 2. $\log \pi(y|x)$ is a sum over the answer's tokens, its end included: shift by one, mask the rest, count positions over real tokens.
 3. On a tree, $V(\text{start}) = \beta \log Z$, and the advantage $\beta \log \pi^*/\pi_\text{ref}$ says which token decided.
 4. Without luck, both models of unit 06 are one.
-5. A discount asks for brevity where rewards are positive, and for stalling where they are not.
+5. A discount asks for brevity where rewards are positive, and for stalling where they are negative.
 """
 
 # %%

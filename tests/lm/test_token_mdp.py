@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -132,7 +134,19 @@ def test_bad_calls_are_refused(tokenizer):
                              ([], "one or more texts"), ("the sky", "one or more texts")):
         with pytest.raises(InvalidTextError, match=message):
             TokenMDP(tokenizer, prompts, 2)
+    lost = TokenMDP(tokenizer, PROMPTS, 2, reward=lambda state: math.nan)
+    lost.reset(seed=0)
+    with pytest.raises(InvalidArgumentError, match=r"the reward of .* is nan; expected a finite"):
+        lost.step(3)
     with pytest.raises(InvalidArgumentError, match="horizon is 0"):
         TokenMDP(tokenizer, PROMPTS, 0)
     with pytest.raises(InvalidArgumentError, match="sum to 1"):
         TokenMDP(tokenizer, PROMPTS, 2, prompt_probabilities=[0.5, 0.6])
+
+
+def test_a_prompt_must_leave_room_for_its_answer(tokenizer, monkeypatch):
+    monkeypatch.setattr(tokenizer, "model_max_length", 6)
+    longest = max(len(tokenizer(prompt)["input_ids"]) for prompt in PROMPTS)
+    TokenMDP(tokenizer, PROMPTS, 6 - longest)
+    with pytest.raises(InvalidTextError, match=r"are 7 tokens.*reads at most 6: shorten"):
+        TokenMDP(tokenizer, PROMPTS, 7 - longest)

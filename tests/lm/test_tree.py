@@ -317,6 +317,7 @@ def test_bad_trees_are_refused(tokenizer, llama):
         (InvalidTextError, "prompt 0 is empty", {"prompt": []}),
         (InvalidTextError, "give token ids, or a tokenizer", {"given": None}),
         (InvalidTextError, "is 2 tokens", {"vocabulary": ["is blue"]}),
+        (InvalidTextError, "give a list of words", {"vocabulary": "is blue"}),
         (InvalidTextError, "the model knows 0 to 14", {"vocabulary": [3, 77]}),
         (InvalidTextError, r"takes 49 tokens.*holds 48", {"prompt": [3] * 48}),
         (InvalidArgumentError, "each word once", {"vocabulary": ["is", "is"]}),
@@ -326,18 +327,28 @@ def test_bad_trees_are_refused(tokenizer, llama):
     for error, message, changes in cases:
         with as_a_learner(), pytest.raises(error, match=message):
             build(**changes)
-    broken = make_model("llama", len(tokenizer))
-    with torch.no_grad():
-        broken.lm_head.weight[7] = torch.nan
-    with pytest.raises(InvalidModelError, match="NaN"):
-        build(model=broken)
+    for weight in (torch.nan, torch.inf):  # infinite logits have no softmax either
+        broken = make_model("llama", len(tokenizer))
+        with torch.no_grad():
+            broken.lm_head.weight[7] = weight
+        with pytest.raises(InvalidModelError, match="NaN"):
+            build(model=broken)
+
+
+def test_where_no_word_is_possible_there_is_nothing_to_renormalise(tree):
+    tables = [table.clone() for table in tree.reference]
+    tables[1][2] = -torch.inf
+    with pytest.raises(InvalidModelError, match="every word of its vocabulary has probability 0"):
+        tree.restrict(tables)
 
 
 def test_bad_rewards_and_policies_are_refused(tree, reward, policy):
     nan = reward.clone()
     nan[5] = torch.nan
-    with pytest.raises(InvalidArgumentError, match="121 leaves"):
+    with pytest.raises(InvalidArgumentError, match=r"nan at leaf 5; .* 121 leaves"):
         tree.solve(nan, BETA)
+    with as_a_learner(), pytest.raises(InvalidArgumentError, match="one number per leaf"):
+        tree.solve(reward.tolist(), BETA)
     with pytest.raises(InvalidArgumentError, match="121 leaves"):
         tree.solve(reward[1:], BETA)
     with pytest.raises(InvalidArgumentError, match="per depth"):

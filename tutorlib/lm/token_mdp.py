@@ -8,6 +8,7 @@ missing is the reward: it is an argument, and without one every step pays 0 and 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -57,7 +58,8 @@ class TokenMDP(gymnasium.Env):
     the usual case, one number for a whole answer, wrap it in ``at_the_end``.
 
     ``prompts`` are texts, drawn uniformly, or with ``prompt_probabilities``; or chosen, with
-    ``reset(options={"prompt": 2})``. Raises InvalidTextError for unknown words or an empty prompt.
+    ``reset(options={"prompt": 2})``. Raises InvalidTextError for unknown words, an empty prompt, or
+    one that leaves no room for the horizon in what the tokenizer's model reads.
 
     >>> from tutorlib.lm import word_tokenizer
     >>> env = TokenMDP(word_tokenizer(["the", "sky", "is", "blue"]), ["the sky"], horizon=3)
@@ -84,6 +86,11 @@ class TokenMDP(gymnasium.Env):
         self.prompts = _encode_prompts(tokenizer, prompts)
         self.prompt_probabilities = _distribution(prompt_probabilities, len(prompts))
         self.context = max(map(len, self.prompts)) + horizon
+        if self.context > tokenizer.model_max_length:
+            raise InvalidTextError(
+                f"the longest prompt and {horizon} tokens of answer are {self.context} tokens; "
+                f"the tokenizer's model reads at most {tokenizer.model_max_length}: shorten the "
+                "prompt or the horizon")
         self.n_tokens = 1 + max(tokenizer.get_vocab().values())
         self.action_space = gymnasium.spaces.Discrete(self.n_tokens)
         shape = (self.context,)
@@ -126,10 +133,21 @@ class TokenMDP(gymnasium.Env):
                 raise InvalidArgumentError(
                     f"the answer was cut off at the horizon of {self.horizon}; call reset()")
             self.state = token_step(before, int(action), self.tokenizer.eos_token_id)
-            paid = None if self.reward is None else float(self.reward(self.state))
+            paid = self._pay()
             self._trace.append((before, int(action), paid))
         reward = 0.0 if before.ended or self.reward is None else paid
         return (self.observe(), reward, self.state.ended, self.truncated(self.state), self.info())
+
+    def _pay(self) -> float | None:
+        """Return the reward of the state that was just reached, checked; None if it is missing."""
+        if self.reward is None:
+            return None
+        paid = float(self.reward(self.state))
+        if not math.isfinite(paid):
+            text = self.tokenizer.decode(list(self.state.input_ids))
+            raise InvalidArgumentError(
+                f"the reward of {text!r} is {paid}; expected a finite number")
+        return paid
 
     def truncated(self, state: TokenState) -> bool:
         """Whether the answer reached the horizon without an end."""

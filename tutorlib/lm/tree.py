@@ -26,7 +26,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from tutorlib.errors import InvalidArgumentError, InvalidTextError
+from tutorlib.errors import InvalidArgumentError, InvalidModelError, InvalidTextError
 from tutorlib.lm.checks import check_ids, check_number, check_prompts, eos_ids_of
 from tutorlib.lm.sampling import evaluating
 from tutorlib.lm.text import check_words
@@ -86,7 +86,14 @@ class TokenTree(TreeShape):
         return self.restrict(self._tables_of(model, how, differentiable))
 
     def restrict(self, tables: Sequence[Tensor]) -> Tables:
-        """Return log-probabilities made to sum to 1 over the tree's words, at each node."""
+        """Return log-probabilities made to sum to 1 over the tree's words, at each node.
+
+        Raises InvalidModelError where none of the words is possible.
+        """
+        if any(bool((table == -torch.inf).all(-1).any()) for table in tables):
+            raise InvalidModelError(
+                "at a node of the tree every word of its vocabulary has probability 0; build it "
+                "with words that the model can say there")
         return tuple(table.log_softmax(-1) for table in tables)
 
     def text(self, ids: Sequence[int], skip_special_tokens: bool = False) -> str:
@@ -239,6 +246,8 @@ def _prompt_ids(model: nn.Module, prompt: str | Sequence[int], tokenizer) -> tup
 def _word_ids(model: nn.Module, vocabulary: Sequence[str] | Sequence[int], tokenizer
               ) -> tuple[int, ...]:
     """Return the vocabulary as token ids; a word must be one token."""
+    if isinstance(vocabulary, str):
+        raise InvalidTextError(f"the vocabulary is one text, {vocabulary!r}; give a list of words")
     ids = []
     for word in vocabulary:
         tokens = _ids_of(tokenizer, word) if isinstance(word, str) else [int(word)]

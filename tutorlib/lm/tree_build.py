@@ -110,8 +110,9 @@ def node_logps_one_by_one(model: nn.Module, prompt_ids: Sequence[int], words: Se
         rows = max(1, CHUNK_TOKENS // paths.shape[1])
         logits = torch.cat([model(input_ids=chunk, use_cache=False).logits[:, -1]
                             for chunk in paths.split(rows)])
-        check_not_nan(logits, f"logits at depth {depth} of the tree")
-        tables.append(logits.double().log_softmax(-1)[:, chosen])
+        logps = logits.double().log_softmax(-1)  # NaN where logits are NaN or infinite
+        check_not_nan(logps, f"log-probabilities at depth {depth} of the tree")
+        tables.append(logps[:, chosen])
         following = chosen[list(going_on)].repeat(len(paths))[:, None]
         paths = torch.cat([paths.repeat_interleave(len(going_on), 0), following], 1)
     return tables
@@ -133,8 +134,9 @@ class _Builder:
 
     def log_probabilities(self, logits: Tensor) -> Tensor:
         """Return log-probabilities of the chosen words among all tokens, in float64."""
-        check_not_nan(logits, "logits in the tree")
-        return logits.double().log_softmax(-1)[..., self.words]
+        logps = logits.double().log_softmax(-1)  # NaN where logits are NaN or infinite
+        check_not_nan(logps, "log-probabilities in the tree")
+        return logps[..., self.words]
 
     def grow(self, layers: list, depth: int, first: int, length: int) -> None:
         """Fill the tables below some nodes: ``first`` and those after it, with these caches."""

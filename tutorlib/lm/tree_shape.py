@@ -88,6 +88,10 @@ class TreeShape:
     def check_tables(self, tables: Sequence[Tensor], name: str) -> Tables:
         """Return the tables if they have this tree's shape; raise InvalidArgumentError if not."""
         wanted = [(self.size.branch**d, len(self.words)) for d in range(self.horizon)]
+        if not all(isinstance(table, Tensor) for table in tables):
+            raise InvalidArgumentError(
+                f"{name} holds numbers where tables are expected; give one tensor per depth, "
+                f"(nodes, words), or for a reward a tensor with one number per leaf")
         found = [tuple(table.shape) for table in tables]
         if found != wanted:
             raise InvalidArgumentError(
@@ -110,11 +114,14 @@ class TreeShape:
         """Return a reward as tables: that of a leaf is paid with its last token."""
         if not isinstance(reward, Tensor):
             return self.check_tables(reward, "reward")
-        if tuple(reward.shape) != (self.n_leaves,) or not bool(torch.isfinite(reward).all()):
+        wanted = f"one finite number for each of the {self.n_leaves} leaves, or one table per depth"
+        if tuple(reward.shape) != (self.n_leaves,):
             raise InvalidArgumentError(
-                f"reward has shape {tuple(reward.shape)}; expected one finite number for each of "
-                f"the {self.n_leaves} leaves, or one table per depth"
-            )
+                f"reward has shape {tuple(reward.shape)}; expected {wanted}")
+        if not bool(torch.isfinite(reward).all()):
+            worst = int((~torch.isfinite(reward)).nonzero()[0])
+            raise InvalidArgumentError(
+                f"reward holds {float(reward[worst])} at leaf {worst}; expected {wanted}")
         tables, start = [], 0
         for depth in range(self.horizon):
             nodes, columns = self.size.branch**depth, self.leaf_columns(depth)

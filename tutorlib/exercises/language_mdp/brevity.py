@@ -37,13 +37,13 @@ def mask_of(lengths: list[int], tokens: int) -> Tensor:
 
 
 def draw_cases(generator: torch.Generator) -> list[Case]:
-    """Draw answers of several lengths; one batch is as long as a book."""
+    """Draw answers of several lengths; one is as long as a chapter."""
     def case(lengths, tokens, discount, note):
         rewards = normal(generator, len(lengths))
         return Case(args=(rewards, mask_of(lengths, tokens), discount), note=note)
 
-    long = Case(args=(numbers([1.0, 1.0]), mask_of([300, 300_000], 300_000), 0.99999),
-                note="a right answer after 300 tokens, and after 300,000")
+    long = Case(args=(numbers([1.0, 1.0]), mask_of([300, 30_000], 30_000), 0.9999),
+                note="a right answer after 300 tokens, and after 30,000")
     return [case([1, 3, 5], 6, 0.9, "padding behind the answers"),
             case([4, 2, 7, 1], 9, 0.6, "good and bad answers"),
             case([2, 6], 8, 1.0, "no discount"), long]
@@ -54,7 +54,7 @@ def padding_never_matters(answer, case: Case) -> str | None:
     rewards, mask, discount = case.args
     wider = torch.nn.functional.pad(mask, (0, 2))
     moved = (as_tensor(answer(rewards, wider, discount)) - as_tensor(answer(*case.args))).abs()
-    return None if bool((moved < 1e-6).all()) else (
+    return None if bool((moved < 1e-4).all()) else (
         f"two more columns of padding move a return by {float(moved.max()):.4g}")
 
 
@@ -75,10 +75,6 @@ def _power(exponent):
 def _every_token(rewards, mask, discount):
     worth = discount ** torch.arange(mask.shape[1]).double()
     return rewards * (mask * worth).sum(-1)
-
-
-def _float32(rewards, mask, discount):
-    return rewards * torch.tensor(discount) ** (mask.sum(-1) - 1)
 
 
 MUTANTS = (
@@ -107,9 +103,17 @@ MUTANTS = (
            "The answer is paid once."),
     Mutant("upside_down", lambda r, m, g: r * g ** -(m.sum(-1) - 1).double(),
            "Your returns grow with length: the exponent has the wrong sign."),
-    Mutant("float32", _float32,
-           "In float32 the number 0.99999 is 0.99998999, and 300,000 powers make half a "
-           "percent of it. Keep the discount a Python number, or float64."),
+    Mutant("wrong_ones_at_once", lambda r, m, g: torch.where(
+               r > 0, r * g ** (m.sum(-1) - 1).double(), r),
+           "You discount good answers only. The discount knows nothing of signs: a punishment "
+           "that comes later shrinks as well (which pays for stalling)."),
+    Mutant("punished_for_waiting", lambda r, m, g: torch.where(
+               r > 0, r * g ** (m.sum(-1) - 1).double(), r / g ** (m.sum(-1) - 1).double()),
+           "Your punishments grow while they wait. A discount multiplies every reward by γ per "
+           "step, whatever its sign."),
+    Mutant("times_not_power", lambda r, m, g: r * g * (m.sum(-1) - 1),
+           "You multiply the discount by the number of steps. Each step multiplies by γ once "
+           "more: a power."),
     Mutant("summed", lambda r, m, g: (r * g ** (m.sum(-1) - 1).double()).sum(),
            "You summed over the answers. Return one number for each, `[answers]`."),
 )
@@ -121,7 +125,16 @@ def _by_the_last_place(rewards, mask, discount):
     return rewards * weights[last]
 
 
+def _python_loops(rewards, mask, discount):
+    found = torch.zeros(len(rewards))  # float32: after 30,000 powers five parts in 10,000 are off
+    for row in range(len(mask)):
+        found[row] = rewards[row] * discount ** (sum(int(kept) for kept in mask[row]) - 1)
+    return found
+
+
 VARIANTS = (
+    Variant("the formula in one line", lambda r, m, g: r * g ** (m.sum(-1) - 1)),
+    Variant("counted one by one, into float32", _python_loops),
     Variant("the place of the last token", _by_the_last_place),
     Variant("numpy", lambda r, m, g: r.numpy() * g ** (m.numpy().sum(-1) - 1.0)),
     Variant("loops", lambda r, m, g: [
@@ -153,6 +166,7 @@ BREVITY = Exercise(
               expected=numbers([1.0, 0.25, -0.25]),
               note="a right answer at once, a right one after three tokens, and a wrong one"),
     cases=draw_cases,
+    rtol=2e-3,  # a Python number to the power of whole numbers is float32 in torch
     properties=(Property("padding never matters", padding_never_matters),
                 Property("one token is paid at once", one_token_is_not_discounted)),
     mutants=MUTANTS,

@@ -50,8 +50,16 @@ def draw_batch(generator: torch.Generator, spans, tokens: int, vocab: int, shift
     return 1.5 * normal(generator, len(spans), tokens, vocab) + shift, ids, mask
 
 
+def long_and_unlikely(generator: torch.Generator):
+    """Draw two rows: a long answer, and one whose second token has probability e^-1000 or less."""
+    logits, ids, mask = draw_batch(generator, [(0, 3, 300), (290, 292, 296)], 300, 6)
+    logits[0] *= 4.0  # some 5 nats a token
+    logits[1, 292, ids[1, 293]] -= 1000.0
+    return logits, ids, mask
+
+
 def draw_cases(generator: torch.Generator) -> list[Case]:
-    """Draw padded batches, one single row, and one with very large logits."""
+    """Draw padded batches, one single row, very large logits, and probabilities that are 0."""
     return [
         Case(args=draw_batch(generator, [(0, 3, 6), (0, 2, 7), (0, 4, 5)], 8, 5),
              note="padding behind the answers"),
@@ -60,6 +68,9 @@ def draw_cases(generator: torch.Generator) -> list[Case]:
         Case(args=draw_batch(generator, [(0, 1, 5)], 5, 7), note="one row, a prompt of one token"),
         Case(args=draw_batch(generator, [(0, 2, 5), (1, 2, 6)], 6, 4, 900.0),
              note="logits about 900"),
+        Case(args=long_and_unlikely(generator),
+             note="a long answer, and one with a very unlikely token: less likely than any "
+                  "positive number in floating point"),
     ]
 
 

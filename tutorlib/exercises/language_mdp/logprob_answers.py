@@ -55,6 +55,34 @@ def _probabilities_added(logits, ids, mask):
     return (_chosen(logits, ids).exp() * mask[:, 1:]).sum(-1)
 
 
+def _backwards_with_the_mask(logits, ids, mask):
+    logps = logits[:, 1:].log_softmax(-1).gather(-1, ids[:, :-1, None])[..., 0]
+    return (logps * mask[:, 1:]).sum(-1)
+
+
+def _wrong_axis_of_all(logits, ids, mask):
+    logps = logits.log_softmax(1)[:, :-1].gather(-1, ids[:, 1:, None])[..., 0]
+    return (logps * mask[:, 1:]).sum(-1)
+
+
+def _softmax_then_log(floor):
+    def score(logits, ids, mask):
+        logps = logits.softmax(-1).clamp(min=floor).log()
+        chosen = logps[:, :-1].gather(-1, ids[:, 1:, None])[..., 0]
+        return torch.where(mask[:, 1:] == 1, chosen, 0.0).sum(-1)
+    return score
+
+
+def _log_of_the_product(logits, ids, mask):
+    chances = torch.where(mask[:, 1:] == 1, _chosen(logits, ids).exp(), 1.0)
+    return chances.prod(-1).log()
+
+
+def _to_the_end_of_the_row(logits, ids, mask):
+    begun = (mask[:, 1:].cumsum(-1) > 0).long()
+    return (_chosen(logits, ids) * begun).sum(-1)
+
+
 def _masked(change):
     """Make an answer from ``change(log-probabilities, their mask)``."""
     return lambda logits, ids, mask: change(_chosen(logits, ids), mask[:, 1:])
@@ -104,6 +132,30 @@ MUTANTS = (
     Mutant("naive_exponential", _naive,
            "The formula is right, but `exp` of a large logit is infinite. `torch.log_softmax` "
            "takes the largest out first."),
+    Mutant("backwards_with_the_mask", _backwards_with_the_mask,
+           "`logits[:, 1:]` against `input_ids[:, :-1]` scores each token with logits that come "
+           "*after* it. It is the other way round: `logits[:, :-1]` and `input_ids[:, 1:]`."),
+    Mutant("wrong_axis_of_all", _wrong_axis_of_all,
+           "Your softmax runs over the tokens of the row (dim 1). A model's choice is among the "
+           "words of its vocabulary: `dim=-1`."),
+    Mutant("softmax_then_log", _softmax_then_log(0.0),
+           "The softmax of an unlikely token is 0 in floating point, and its logarithm -inf. "
+           "`torch.log_softmax` never forms the probability."),
+    Mutant("softmax_clamped", _softmax_then_log(1e-10),
+           "You keep probabilities above a floor. A token that is less likely gets a wrong "
+           "score, and no gradient. `torch.log_softmax` needs no floor."),
+    Mutant("log_of_the_product", _log_of_the_product,
+           "You multiply first. The product over a long answer is 0 in floating point: take the "
+           "logarithm of each factor, then sum."),
+    Mutant("log_of_the_sum", _masked(lambda logps, mask: (logps.exp() * mask).sum(-1).log()),
+           "This is the logarithm of a *sum* of probabilities. The answer's probability is their "
+           "product, so sum the logarithms."),
+    Mutant("to_the_end_of_the_row", _to_the_end_of_the_row,
+           "You score everything from the answer's first token to the end of the row, padding "
+           "included. Multiply by the mask."),
+    Mutant("not_summed", _masked(lambda logps, mask: logps * mask),
+           "These are the scores of the single tokens. Sum them over the answer: one number per "
+           "row, `[batch]`."),
     Mutant("summed_over_the_batch", _masked(lambda logps, mask: (logps * mask).sum()),
            "You summed over the batch as well. Return one number per row, `[batch]`: "
            "`sum(dim=-1)`."),

@@ -85,6 +85,35 @@ def _mutant(goes_on=None, over=None, cut=None):
     return step
 
 
+def _end_not_written(prompt_ids, completion_ids, token, eos_token_id, horizon):
+    if completion_ids[-1:] == [eos_token_id]:
+        return completion_ids, True, False
+    if len(completion_ids) >= horizon:
+        return completion_ids, False, True
+    if token == eos_token_id:
+        return completion_ids, True, False
+    return [*completion_ids, token], False, len(completion_ids) + 1 >= horizon
+
+
+def _end_anywhere(prompt_ids, completion_ids, token, eos_token_id, horizon):
+    ended = eos_token_id in completion_ids
+    if eos_token_id in prompt_ids or ended or len(completion_ids) >= horizon:
+        return completion_ids, ended, not ended
+    new = [*completion_ids, token]
+    return new, token == eos_token_id, len(new) >= horizon and token != eos_token_id
+
+
+def _swapped(*facts):
+    answer, terminated, truncated = token_step(*facts)
+    return answer, truncated, terminated
+
+
+def _cut_off_is_both(*facts):
+    answer, terminated, truncated = token_step(*facts)
+    was_full = len(facts[1]) >= facts[4] and facts[1][-1:] != [facts[3]]
+    return answer, terminated or was_full, truncated
+
+
 def _end_left_out(prompt_ids, completion_ids, token, eos_token_id, horizon):
     if token == eos_token_id:
         return list(completion_ids), True, False
@@ -116,11 +145,28 @@ MUTANTS = (
     Mutant("end_left_out", _end_left_out,
            "The end of sequence is a token like any other: it belongs to the answer. Drop it, and "
            "nothing that learns from this answer will learn to stop."),
+    Mutant("end_not_written", _end_not_written,
+           "When the token is the end, you return the answer without it. The end belongs to the "
+           "answer: append it, then say that the answer is terminated."),
+    Mutant("end_anywhere", _end_anywhere,
+           "You look for the end in the prompt as well, so some answers never begin. Ask the "
+           "answer alone: its last token."),
     Mutant("end_in_the_prompt", _mutant(
                lambda x, y, a, e, T: e not in x + y and len(y) < T,
                lambda new, x, y, a, e, T: e in x + new),
            "An end-of-sequence token in the prompt ends your answer before it began. Prompts may "
            "hold one (between examples, or as their first token); only the answer's own counts."),
+    Mutant("only_append", _mutant(lambda x, y, a, e, T: True,
+                                  lambda new, x, y, a, e, T: a == e,
+                                  lambda new, over, x, y, a, e, T: len(new) >= T),
+           "You append every token, also behind the end and beyond the horizon. Look first "
+           "whether the answer still goes on. (And an answer that has ended is not cut off.)"),
+    Mutant("flags_swapped", _swapped,
+           "The two booleans are swapped: `terminated` (it has ended) comes first, then "
+           "`truncated` (it was cut off)."),
+    Mutant("cut_off_is_both", _cut_off_is_both,
+           "You call an answer that was cut off earlier terminated as well. It never ended: "
+           "truncated alone."),
     Mutant("only_this_token", _mutant(over=lambda new, x, y, a, e, T: a == e),
            "You ask whether *this* token is the end. An answer that ended earlier stays "
            "terminated, and one that was cut off is not ended by a token that was not written: "

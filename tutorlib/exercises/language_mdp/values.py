@@ -57,11 +57,13 @@ def draw_cases(generator: torch.Generator) -> list[Case]:
     """Draw trees: the end at any place among the words, rewards at the end or on the way, cold."""
     def case(words, going_on, horizon, beta, note, every_token=False):
         tables = draw_tree(generator, words, going_on, horizon, every_token)
+        if beta < 0.01:
+            tables[1][-1][0, 0] = 2.0  # e^2000 is no number
         return Case(args=(*tables, going_on, beta), note=note)
 
     return [
         case(3, [0, 1], 3, 0.7, "three words, the last one ends; paid at the end"),
-        case(4, [0, 2, 3], 3, 1.6, "four words, word 1 ends; paid at the end"),
+        case(4, [0, 2, 3], 4, 1.6, "four words, word 1 ends; paid at the end"),
         case(3, [1, 2], 3, 0.4, "word 0 ends; every token is paid", every_token=True),
         case(3, [0, 1, 2], 2, 0.8, "no word ends an answer"),
         case(3, [0, 2], 3, 0.001, "a β of 0.001"),
@@ -72,7 +74,7 @@ def nodes_are_distributions(answer, case: Case) -> str | None:
     """Require log-probabilities that sum to 1 at every node."""
     for depth, table in enumerate(answer(*case.args)[1]):
         sums = as_tensor(table).exp().sum(-1)
-        wrong = ~((sums - 1).abs() < 1e-4)
+        wrong = ~((sums - 1).abs() < 1e-3)
         if bool(wrong.any()):
             node = int(wrong.nonzero()[0])
             return (f"at depth {depth}, node {node}, the exponentials of your log-probabilities "
@@ -103,7 +105,7 @@ def the_root_is_worth_its_best_policy(answer, case: Case) -> str | None:
     for (_, own, paid), (_, habit, _) in pairs:
         earned += math.exp(own) * (paid - beta * (own - habit))
     root = float(as_tensor(values[0])[0])
-    return None if math.isclose(earned, root, rel_tol=1e-4, abs_tol=1e-4) else (
+    return None if math.isclose(earned, root, rel_tol=1e-3, abs_tol=1e-3) else (
         f"your policy earns {earned:.6g} in J = E[r] − β KL, and your V(root) says {root:.6g}")
 
 
@@ -158,6 +160,7 @@ EXACT_SOFT_VALUES = Exercise(
                    numbers([[-1.3132616875182228, -0.31326168751822286]])]),
         note="two words, 'blue' (goes on) and '<eos>'; 'blue <eos>' is paid 1; β = 1"),
     cases=draw_cases,
+    atol=1e-3,  # at a β of 0.001 float32 leaves some 1e-4 of Q / β
     properties=(
         Property("every node has a distribution", nodes_are_distributions),
         Property("without reward nothing changes", nothing_to_gain_nothing_to_change),

@@ -65,6 +65,16 @@ def _only_where_it_ends(paid, last, going_on):
     return q
 
 
+def _no_future(q, ahead, going_on):
+    """Forget what a word leads to."""
+
+
+def _reference_as_probabilities(reference, reward, going_on, beta):
+    return _upwards(lambda ref, q, beta: beta * (ref * (q / beta).exp()).sum(-1).log(),
+                    lambda ref, q, value, beta, paid: ref.log() + (q - value[:, None]) / beta)(
+                        reference, reward, going_on, beta)
+
+
 def _as_probabilities(reference, reward, going_on, beta):
     values, policy = _upwards()(reference, reward, going_on, beta)
     return values, [table.exp() for table in policy]
@@ -91,6 +101,23 @@ MUTANTS = (
                act=lambda ref, q, value, beta, paid: torch.log_softmax(q / beta, -1)),
            "Your values are right, but the policy forgets the reference: "
            "log π* = log π_ref + (Q − V)/β."),
+    Mutant("advantage_for_policy", _upwards(
+               act=lambda ref, q, value, beta, paid: (q - value[:, None]) / beta),
+           "Your log-policy is (Q − V)/β alone. That is how far to move *from* the reference: add "
+           "log π_ref."),
+    Mutant("values_without_reference", _upwards(
+               lambda ref, q, beta: beta * (q / beta).logsumexp(-1)),
+           "Your policy knows the reference, your values do not: V weights each word with "
+           "π_ref(a|s), so log π_ref stands inside the logsumexp too."),
+    Mutant("policy_unchanged", _upwards(act=lambda ref, q, value, beta, paid: ref.clone()),
+           "You return the reference as the policy. The best policy moves away from it, by "
+           "(Q − V)/β."),
+    Mutant("reference_as_probabilities", _reference_as_probabilities,
+           "`reference` holds *log*-probabilities: add them to Q/β in the exponent, and take no "
+           "logarithm of them."),
+    Mutant("no_future", _upwards(lead=_no_future),
+           "At every depth you look at the rewards of that depth alone. A word that goes on is "
+           "worth the value V of the node it leads to: work from the last depth upwards."),
     Mutant("beta_upside_down", _upwards(
                lambda ref, q, beta: (ref + q * beta).logsumexp(-1) / beta,
                lambda ref, q, value, beta, paid: ref + (q - value[:, None]) * beta),
@@ -100,6 +127,10 @@ MUTANTS = (
                                      ref + q / beta - value[:, None]),
            "Your V is log Σ π_ref exp(Q/β), in nats. It goes on as reward to the parent, so "
            "multiply it by β."),
+    Mutant("beta_left_out_of_the_values", _upwards(
+               lambda ref, q, beta: (ref + q / beta).logsumexp(-1)),
+           "V lacks its factor β: V = β log Σ π_ref exp(Q/β). Then (Q − V)/β is what it should "
+           "be, and your policy sums to 1."),
     Mutant("in_nats", _in_nats,
            "Your values are divided by β: they are log-partitions. V is in units of reward, "
            "β log Z."),
@@ -191,8 +222,14 @@ def _numpy(reference, reward, going_on, beta):
     return values, policy
 
 
+def _float32(reference, reward, going_on, beta):
+    """Work in torch's default precision."""
+    return _upwards()([t.float() for t in reference], [t.float() for t in reward], going_on, beta)
+
+
 VARIANTS = (
     Variant("recursive", _recursive),
+    Variant("float32", _float32),
     Variant("all answers below, and softmaxes", _softmaxes),
     Variant("numpy", _numpy),
 )
