@@ -6,6 +6,9 @@ PY := .venv/bin/python
 TESTS ?=
 WORKERS ?= 2
 
+# Without saved bytecode every Python started here would compile torch anew, seconds each time.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 .PHONY: help lab setup peers test test-fast build run lint lock doctor clean
 

@@ -7,6 +7,7 @@ collected too and need the same.
 from __future__ import annotations
 
 import os
+import sys
 
 # Before torch or matplotlib is imported by any test, and inherited by the kernels they start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -24,8 +25,14 @@ hypothesis.settings.load_profile("course")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Close the network for this process."""
+    """Close the network for this process; let it and those it starts keep their bytecode.
+
+    Tests start many Pythons (kernels, servers, programs). Without bytecode, as an environment may
+    ask, each of them would compile torch and transformers anew, seconds every time.
+    """
     close_network()
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
 
 
 @pytest.fixture(autouse=True)

@@ -118,14 +118,13 @@ def keep_rows(cache: Cache, alive: Tensor) -> Tensor:
 def attention_mask(model: nn.Module, mask: Tensor) -> Tensor | None:
     """Return what one new token may look at, [rows, 1, 1, tokens], made once for all steps.
 
-    None where nothing is masked. For other models the mask [rows, tokens] stays as it is, and the
-    model makes of it what it needs at every step.
+    It is added to the scores: a mask of booleans would be turned into this one in every layer at
+    every step. None where nothing is masked. For other models the mask [rows, tokens] stays as it
+    is, and the model makes of it what it needs at every step.
     """
     if not attends_plainly(model):
         return mask.long()
     if bool(mask.all()):
         return None
-    if model.config.get_text_config(decoder=True)._attn_implementation == "sdpa":
-        return mask[:, None, None]
     additive = torch.zeros(mask.shape, dtype=model.dtype, device=mask.device)
     return additive.masked_fill(~mask, torch.finfo(model.dtype).min)[:, None, None]

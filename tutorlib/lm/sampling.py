@@ -153,10 +153,7 @@ class _Run:
         start = int(mask.any(0).long().argmax())
         self.model, self.settings, self.generator = model, settings, generator
         self.ids, self.mask = ids[:, start:], mask[:, start:]
-        shape = (len(ids), settings.max_new_tokens)
-        self.tokens = torch.zeros(shape, dtype=torch.long, device=ids.device)
-        self.logps = torch.zeros(shape, device=ids.device)
-        self.said = torch.zeros(shape, dtype=torch.bool, device=ids.device)
+        self.said = []  # of each step: which answers went on, their tokens and log-probabilities
         self.rows = torch.arange(len(ids), device=ids.device)  # which answer each live row is
 
     def read_prompts(self) -> Tensor:
@@ -187,7 +184,7 @@ class _Run:
         places = self.mask.sum(1, keepdim=True)
         endings = torch.tensor(eos_ids, device=logits.device)
         for step in range(steps):
-            token = self.record(logits, step)
+            token = self.record(logits)
             alive = torch.isin(token, endings, invert=True)
             if step + 1 == steps or not bool(alive.any()):
                 break
@@ -199,28 +196,29 @@ class _Run:
             logits = self.forward(token[:, None], seen, places)
             places = places + 1
 
-    def record(self, logits: Tensor, step: int) -> Tensor:
+    def record(self, logits: Tensor) -> Tensor:
         """Draw the next token of each live row; note it and its log-probability."""
-        check_not_nan(logits, "logits of the next token")
         settings = self.settings
         if settings.temperature != 1:
             logits = logits / settings.temperature
+        total = logits.logsumexp(-1)
+        check_not_nan(total, "logits of the next token")  # one NaN among them is enough
         if settings.greedy:
             token = logits.argmax(-1)
         else:
             token = draw(cut_logits(logits, settings.top_k, settings.top_p), self.generator)
-        chosen = logits.gather(1, token[:, None])[:, 0]
-        self.tokens[self.rows, step] = token
-        self.logps[self.rows, step] = chosen - logits.logsumexp(-1)
-        self.said[self.rows, step] = True
+        self.said.append((self.rows, token, logits.gather(1, token[:, None])[:, 0] - total))
         return token
 
     def samples(self, pad_token_id: int) -> Samples:
-        """Return what was said, cut to the longest answer, as ordinary tensors."""
-        width = int(self.said.any(0).sum())
-        said = self.said[:, :width]
-        ids = self.tokens[:, :width].masked_fill(~said, pad_token_id)
-        return Samples(ids, said.long(), self.logps[:, :width].clone())
+        """Return what was said as ordinary tensors, as wide as the longest answer."""
+        rows, tokens, logps = (torch.cat(column) for column in zip(*self.said, strict=True))
+        steps = [torch.full_like(live, step) for step, (live, *_) in enumerate(self.said)]
+        place = (rows, torch.cat(steps))
+        shape = (len(self.ids), len(self.said))
+        ids = torch.full(shape, pad_token_id, device=rows.device).index_put(place, tokens)
+        mask = torch.zeros_like(ids).index_put(place, torch.ones_like(tokens))
+        return Samples(ids, mask, torch.zeros(shape, device=rows.device).index_put(place, logps))
 
 
 def _pad_id(model: nn.Module, pad_token_id: int | None) -> int:
