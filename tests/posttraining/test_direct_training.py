@@ -12,8 +12,10 @@ from tutorlib.lm import SamplingSettings, encode_completions, encode_prompts, se
 from tutorlib.posttraining import (
     DirectSettings,
     OnlineSettings,
+    PolicyGradientSettings,
     PreferenceBatch,
     PreferencePair,
+    TokenPPOSettings,
     collate_preferences,
     encode_preferences,
     frozen_copy,
@@ -26,6 +28,8 @@ from tutorlib.posttraining import (
     score,
     train_direct,
     train_direct_online,
+    train_policy_gradient,
+    train_token_ppo,
 )
 from tutorlib.posttraining.direct_training import LOSSES
 from tutorlib.posttraining.steps import draw_prompts
@@ -143,6 +147,19 @@ def test_a_noisy_judge_is_right_as_often_as_bradley_and_terry_say():
 def test_prompts_are_drawn_evenly():
     drawn = draw_prompts(["a", "b", "c"], 7, seeded())
     assert sorted(drawn.count(p) for p in "abc") == [2, 2, 3]
+
+
+@pytest.mark.parametrize("train", [
+    lambda m, t, pairs: train_direct(m, pairs, DirectSettings(), seeded(), m),
+    lambda m, t, pairs: train_direct_online(m, t, PROMPTS, judge_by(len), OnlineSettings(),
+                                            seeded(), m),
+    lambda m, t, pairs: train_policy_gradient(m, t, PROMPTS, len, PolicyGradientSettings(),
+                                              seeded(), m),
+    lambda m, t, pairs: train_token_ppo(m, t, PROMPTS, len, TokenPPOSettings(), seeded(), m),
+])
+def test_a_reference_that_would_move_along_is_refused(policy, tokenizer, pairs, train):
+    with as_a_learner(), pytest.raises(InvalidArgumentError, match="would move with it"):
+        train(policy, tokenizer, pairs)
 
 
 TEXTS = InvalidTextError

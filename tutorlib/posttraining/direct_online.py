@@ -17,7 +17,7 @@ from tutorlib.errors import InvalidArgumentError
 from tutorlib.lm import SamplingSettings, encode_prompts, sample
 from tutorlib.lm.checks import check_count
 from tutorlib.posttraining.direct_training import DirectSettings, train_direct
-from tutorlib.posttraining.preferences import Judge, PreferencePair, frozen_copy
+from tutorlib.posttraining.preferences import Judge, PreferencePair, reference_for
 from tutorlib.posttraining.steps import draw_prompts
 
 
@@ -63,7 +63,7 @@ def train_direct_online(model: nn.Module, tokenizer, prompts: Sequence[str], jud
     >>> [record["round"] for record in history]
     [0, 1]
     """
-    reference = reference or frozen_copy(model)
+    reference = reference_for(model, reference)
     history = []
     for number in range(settings.rounds):
         chosen = draw_prompts(prompts, settings.prompts_per_round, generator)

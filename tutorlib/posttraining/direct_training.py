@@ -34,9 +34,9 @@ from tutorlib.posttraining.preferences import (
     PreferenceBatch,
     PreferencePair,
     collate_preferences,
-    frozen_copy,
     kto_reference_point,
     pair_logps,
+    reference_for,
     reference_logps,
 )
 from tutorlib.posttraining.steps import take_step
@@ -199,7 +199,7 @@ class _Data:
         self.pairs, self.settings, self.reference = pairs, settings, None
         self.device, self.ref_logps = next(model.parameters()).device, None
         if settings.needs_reference:
-            self.reference = reference or frozen_copy(model)
+            self.reference = reference_for(model, reference)
             self.ref_logps = reference_logps(self.reference, pairs, settings.batch_size)
 
     def batch(self, rows: list[int]) -> tuple[PreferenceBatch, Tensor | None]:
@@ -223,7 +223,7 @@ def _steps(count: int, settings: DirectSettings, generator) -> Iterator[tuple[in
     for epoch in range(settings.epochs):
         order = torch.arange(count)
         if settings.shuffle:
-            order = torch.randperm(count, generator=generator)
+            order = torch.randperm(count, generator=generator, device=generator.device)
         yield from ((epoch, rows) for rows in _split(order, settings))
 
 

@@ -48,7 +48,8 @@ def exact_gradient(model: nn.Module, tree: TokenTree, reward: Reward, beta: floa
                    ) -> Float[Tensor, " parameters"]:
     """Return grad J with respect to the model's parameters, by enumeration of all answers.
 
-    One forward pass over every unfinished answer: for trees of up to some thousand nodes.
+    One forward pass over every unfinished answer: for trees of up to some thousand nodes. As in
+    training, torch gives the embedding of a model's padding token no gradient.
 
     >>> from tutorlib.lm import tiny_model, word_tokenizer
     >>> tokenizer = word_tokenizer(["sky", "blue"])

@@ -34,7 +34,7 @@ from tutorlib.posttraining.advantages import (
     sequence_advantages,
 )
 from tutorlib.posttraining.kl import KLEstimator, adaptive_beta, kl_estimate
-from tutorlib.posttraining.preferences import RewardFunction, frozen_copy, score
+from tutorlib.posttraining.preferences import RewardFunction, reference_for, score
 from tutorlib.posttraining.rollouts import Rollouts, collect, logps_and_entropy
 from tutorlib.posttraining.steps import draw_prompts, take_step
 
@@ -184,7 +184,7 @@ def train_policy_gradient(model: nn.Module, tokenizer, prompts: Sequence[str],
     >>> [record["step"] for record in history], abs(history[0]["kl"]) < 1e-5
     ([0, 1, 2], True)
     """
-    reference = reference or frozen_copy(model)
+    reference = reference_for(model, reference)
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=0.0)
     past, beta, history = MovingAverage(), settings.beta, []
     with evaluating(model):  # no dropout

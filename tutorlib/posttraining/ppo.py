@@ -30,7 +30,7 @@ from tutorlib.lm.scoring import AGGREGATES, Aggregate
 from tutorlib.posttraining.advantages import explained_variance, normalise_masked, token_gae
 from tutorlib.posttraining.kl import adaptive_beta, kl_estimate, token_rewards
 from tutorlib.posttraining.policy_gradient import Clip, ratio_loss
-from tutorlib.posttraining.preferences import RewardFunction, frozen_copy
+from tutorlib.posttraining.preferences import RewardFunction, reference_for
 from tutorlib.posttraining.rollouts import Rollouts, collect, logps_and_entropy
 from tutorlib.posttraining.steps import draw_prompts, take_step
 
@@ -177,7 +177,7 @@ def train_token_ppo(model: nn.Module, tokenizer, prompts: Sequence[str], reward:
     >>> [record["updates"] for record in history]
     [4, 4]
     """
-    reference, critic = reference or frozen_copy(model), critic or ValueModel(model)
+    reference, critic = reference_for(model, reference), critic or ValueModel(model)
     optimizer = torch.optim.AdamW([
         {"params": list(model.parameters()), "lr": settings.learning_rate},
         {"params": list(critic.parameters()), "lr": settings.critic_learning_rate}],

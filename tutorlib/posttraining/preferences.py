@@ -139,6 +139,18 @@ def frozen_copy(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model).eval().requires_grad_(False)
 
 
+def reference_for(model: nn.Module, reference: nn.Module | None) -> nn.Module:
+    """Return the reference that was given, or the model as it is now, frozen.
+
+    Raises InvalidArgumentError if the reference is the model itself: it would move along, and the
+    KL to it would always be 0.
+    """
+    if reference is model:
+        raise InvalidArgumentError("the reference is the very model that is trained, and would move"
+                                   " with it; leave it out, or pass frozen_copy(model)")
+    return frozen_copy(model) if reference is None else reference
+
+
 def judge_by(reward: RewardFunction, temperature: float = 0.0,
              generator: torch.Generator | None = None) -> Judge:
     """Return a judge that compares two answers by a reward: above 0 if the first is better.
@@ -157,7 +169,8 @@ def judge_by(reward: RewardFunction, temperature: float = 0.0,
     def judge(prompts: list[str], first: list[str], second: list[str]) -> list[float]:
         gaps = score(reward, prompts, first) - score(reward, prompts, second)
         if temperature > 0:
-            level = torch.rand(len(gaps), dtype=gaps.dtype, generator=generator)
+            level = torch.rand(len(gaps), dtype=torch.float64, generator=generator,
+                               device=generator.device).cpu()
             gaps = (torch.sigmoid(gaps / temperature) > level).double() * 2 - 1
         return gaps.tolist()
 

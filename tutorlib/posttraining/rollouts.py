@@ -88,7 +88,7 @@ def collect(model: nn.Module, reference: nn.Module, tokenizer, prompts: Sequence
         ref = per_token_logps(reference, *batch, temperature=sampling.temperature)
     texts, answers = [p for p in prompts for _ in range(count)], drawn.texts(tokenizer)
     last = drawn.completion_ids.gather(1, drawn.completion_mask.sum(1, keepdim=True) - 1)[:, 0]
-    ended = torch.isin(last, torch.tensor(eos_ids_of(model), device=last.device))
+    ended = torch.isin(last, torch.tensor(eos_ids_of(model), dtype=last.dtype, device=last.device))
     rewards = score(reward, texts, answers).float().to(ids.device)
     return Rollouts(texts, answers, *batch, drawn.per_token_logps, ref, rewards, ended)
 
