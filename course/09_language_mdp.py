@@ -118,8 +118,8 @@ def token_step(prompt_ids, completion_ids, token, eos_token_id, horizon):
 r"""
 ## The policy is the model
 
-Given a text, a causal language model returns one score (*logit*) per word and per place: what comes **next**. Softmax makes it a policy.
-An answer is a trajectory, and as appending is certain, its probability is a product of policies alone:
+Given a text, a causal language model returns one score $z$ (*logit*) per word and per place: what comes **next**. Softmax makes it a policy;
+$z_0$, behind the prompt, chooses $y_1$. An answer is a trajectory, and as appending is certain, its probability is a product of policies alone:
 
 $$\pi(y \mid x) = \prod_{t} \pi(y_t \mid x, y_{<t}), \qquad
 \log \pi(y \mid x) = \sum_t \Big( z_{t-1}[y_t] - \log \sum_v e^{z_{t-1}[v]} \Big)$$
@@ -163,7 +163,7 @@ completion_ids, completion_mask = encode_completions(tokenizer, answers)  # padd
 ids = torch.cat([prompt_ids, completion_ids], 1)
 answer_mask = torch.cat([torch.zeros_like(prompt_ids), completion_mask], 1)
 scores = as_tensor(sequence_logprob(model(input_ids=ids).logits, ids, answer_mask))
-print(question)
+print(f"{question}  (a true answer, a false one, a rude one, a salad of words)")
 for text, score in zip(answers, scores, strict=True):
     print(f"{text:<24} log π = {float(score):7.2f}   π = {math.exp(score):.2g}")
 
@@ -220,9 +220,9 @@ bars({name: [round(x, 4) for x in row] for name, row in moved.items()},
 
 # %% [markdown]
 r"""
-**Diagnosis.** Unless told otherwise, positions count from the row's first column, padding included. GPT-2 adds a learned vector
-for each absolute position: behind two paddings, the same text stands elsewhere and is another text. A Llama rotates queries and keys, and only
-*differences* of positions matter: its test could not find the bug.
+**Diagnosis.** A network is told each token's *position*, 0, 1, 2, ...; unless told otherwise it counts columns, padding included. GPT-2 learned
+a vector for each position: behind two paddings the same text stands elsewhere and is another text. In a Llama only *differences* of
+positions matter: its test could not find the bug.
 
 The cure is one argument: `position_ids`, counted over real tokens. `tutorlib.lm.per_token_logps` does so for you. The lesson: test with the architecture
 that can fail.
@@ -238,7 +238,7 @@ with 0.5. Only *blue end* is paid: 1. $\beta = 1$.
 - All answers at once: $Z = 0.4 + 0.6 \cdot 0.5 \cdot e + 0.6 \cdot 0.5 = 1.515$, $\log Z = 0.416$.
 - From behind: $V(\text{blue}) = \log(0.5 e + 0.5) = 0.620$; $V(\text{start}) = \log(0.4 + 0.6\, e^{0.620}) = 0.416$.
 
-The same: $e^{0.620}$ *is* what follows.
+The same, as $e^{V(\text{blue})} = 0.5\,e + 0.5$ is all that follows *blue*.
 """
 
 # %%
@@ -261,8 +261,9 @@ It is unit 03's control with a prior, where $s'$ is $s$ with one token more:
 
 $$Q(s,a) = r(s,a) + V(s \cdot a), \quad V(s) = \beta \log \sum_a \pi_\text{ref}(a|s)\, e^{Q(s,a)/\beta}, \quad \pi^*(a|s) = \pi_\text{ref}(a|s)\, e^{(Q(s,a) - V(s))/\beta}$$
 
-A token that ends the answer leads nowhere: $Q = r$. A reward for the whole answer is paid with its last token, all others pay 0. At the root,
-$V = \beta \log Z$, and every policy has $J(\pi) = V - \beta\, \mathrm{KL}(\pi \,\|\, \pi^*)$.
+A token that ends the answer leads nowhere: $Q = r$. A reward for the whole answer is paid with its last token. At the root $V = \beta \log Z$. What the
+leash leaves of a policy, $J(\pi) = E_\pi[r] - \beta\, \mathrm{KL}(\pi \| \pi_\text{ref})$, is
+$V - \beta\, \mathrm{KL}(\pi \| \pi^*)$: put $r(y) = V + \beta \log \pi^*(y)/\pi_\text{ref}(y)$ in.
 """
 
 # %% [markdown] exercise="language_mdp.exact_soft_values"
@@ -275,7 +276,7 @@ Write `exact_soft_values(reference, reward, going_on, beta)`: those lines for a 
 - `beta`: $\beta > 0$, at times tiny. All tables are float64.
 - Return `(values, policy)`: for each depth $V$, `[nodes]`, and $\log \pi^*$, `[nodes, words]`.
 
-The tree above is the hand example.
+The first check is the case done by hand.
 """
 
 # %% exercise="language_mdp.exact_soft_values"
@@ -299,8 +300,8 @@ def exact_soft_values(reference, reward, going_on, beta):
 r"""
 ## The exact tree of a real network
 
-Now the network. `TokenTree` asks it for $\pi_\text{ref}$ at *every* answer over a few words, up to a horizon. We let it say eight words and the end, begin
-each answer with *the*, and pay the gold reward of TinyTalk: truth and helpfulness, minus 1 for what nobody can read.
+`TokenTree` asks the network for $\pi_\text{ref}$ at *every* answer over a few words, up to a horizon. We allow eight words and the end, begin
+each answer with *the*, and pay TinyTalk's gold reward: 2 if true, 0 if false, −1 for what nobody can read.
 
 Other words are forbidden, and the rest renormalised at every token, so all that follows is exact about *that* model. It prints how much of the
 model's own mass these words hold.
@@ -318,7 +319,8 @@ whole = TokenTree(model, begun, VOCABULARY, 5, tokenizer, renormalise=False)
 texts = tree.texts()
 gold = torch.tensor([gold_reward(sky, f"the {text.removesuffix(' <eos>')}") for text in texts]).double()
 print(f"{tree.size}; they hold {float(whole.leaf_logps().exp().sum()):.1%} of the model's own answers")
-values, policy = exact_soft_values(tree.reference, tree.edges(gold), tree.going_on, BETA)
+paid = tree.edges(gold)  # as tables: each answer's reward, with its last token
+values, policy = exact_soft_values(tree.reference, paid, tree.going_on, BETA)
 values, policy = [as_tensor(v).double() for v in values], tuple(as_tensor(p).double() for p in policy)
 p_ref, p_best = tree.leaf_logps().exp(), tree.leaf_logps(policy).exp()
 print(f"the model earns {float(p_ref @ gold):.3f}; the best policy {float(p_best @ gold):.3f} "
@@ -404,18 +406,18 @@ for logps, habit in zip(policy, tree.reference, strict=True):  # chance to be th
     there = (there[:, None] * logps.exp())[:, tree.going_on].flatten()
 most = max(range(5), key=spent.__getitem__)
 outcome = WHERE[1] if most == 2 else WHERE[0] if most < 2 else WHERE[2]
-bars({"KL spent": [round(x, 4) for x in spent]}, groups=["1 (sky)", "2 (is)", "3 (color)", "4 (.)", "5 (end)"],
-     xlabel="token", ylabel="KL(π* || π_ref) at this token (nats)",
-     title=f"{spent[most] / sum(spent):.1%} of the KL is spent at token {most + 1}; {spent[4] / sum(spent):.2%} at the end, "
+place = ("sky", "is", "color", ".", "<eos>")  # what π* says there, nearly always
+bars({"KL spent": [round(x, 5) for x in spent]}, groups=list(place), xlabel="token", ylabel="KL(π* || π_ref) at this token (nats)",
+     title=f"{spent[most] / sum(spent):.1%} of the KL is spent at the {place[most]}; {spent[4] / sum(spent):.2%} at the end, "
            "where truth is paid")
 
 # %% [markdown] tags=["slide"]
 r"""
 ## Play: walk the tree
 
-1. Open *sky*, *is*, and a color. Where does $V$ jump, and where does $\pi^*$ leave $\pi_\text{ref}$?
+1. Open colors, right and wrong. What does $V$ do behind them, and what is left to choose there?
 2. Lower $\beta$ to 0.1: what happens to a wrong color? To 10: what is left of the reward?
-3. Hide less. How much does the model say that nobody can read, and what does the best policy make of it?
+3. Lower *Hide what is rarer than*. Words with $Q$ near −1 lead to what nobody can read. Does $\pi^*$ bother to avoid them?
 4. At $\beta = 10$ wrong colors have $Q < V$, and $\pi^*$ says them nearly as often as the model. Why is that no contradiction?
 """
 
@@ -432,8 +434,8 @@ r"""
 
 Unit 06 had two models of behaviour. For one prompt, with reward $r + \beta \log \pi_\text{ref}$ on the tree:
 
-- **2008**: $p(y) \propto \prod_t P(s_{t+1}|s_t,a_t)\, \cdot e^{\sum_t r/\beta}\, \pi_\text{ref}(y)$. Appending is certain: every $P$ is 1. So $p(y) = \pi_\text{ref}(y)\, e^{r(y)/\beta} / Z$.
-- **2010**: $\log p(y) = \sum_t (Q_t - V_t)/\beta + \log \pi_\text{ref}(y)$. As $Q = r + V(s')$ holds *without an expectation*, the sum telescopes to $r(y)/\beta - \log Z$.
+- **2008**, over trajectories: $p(y) \propto \prod_t P(s_{t+1}|s_t,a_t)\, \cdot e^{\sum_t r/\beta}\, \pi_\text{ref}(y)$. Appending is certain: every $P$ is 1. So $p(y) = \pi_\text{ref}(y)\, e^{r(y)/\beta} / Z$.
+- **2010**, causal: $\log p(y) = \sum_t (Q_t - V_t)/\beta + \log \pi_\text{ref}(y)$. As $Q = r + V(s')$ holds *without an expectation*, the sum telescopes to $r(y)/\beta - \log Z$.
 
 The same distribution. Luck was all that told them apart.
 """
@@ -480,26 +482,26 @@ def brevity(rewards, completion_mask, discount):
 
 
 # %% tags=["hide-input"]
-from tutorlib.exercises.language_mdp.brevity import mask_of  # 1 at each answer's tokens
 from tutorlib.viz import lines
 
 one = torch.ones(2, dtype=torch.float64)
-kept = as_tensor(brevity(one, mask_of([300, 300_000], 300_000), 0.99999)).tolist()
+mask = (torch.arange(300_000) < torch.tensor([[300], [300_000]])).double()  # 1 at each answer's tokens
+kept = as_tensor(brevity(one, mask, 0.99999)).tolist()
 print(f"γ = 0.99999: worth {kept[0]:.4f} after 300 tokens, {kept[1]:.4f} after 300,000")
 steps = torch.logspace(0, 6, 61, dtype=torch.float64)
-lines({f"γ = {g:g}": (g ** (steps - 1)).tolist() for g in (0.99999, 0.999, 0.99)}, steps.tolist(), xscale="log",
-      xlabel="tokens of a right answer", ylabel="worth of a reward of 1",
+lines({f"γ = {g:g}, reward {r:+d}": (r * g ** (steps - 1)).tolist() for g, r in ((0.99999, 1), (0.99, 1), (0.99, -1))},
+      steps.tolist(), xscale="log", xlabel="tokens of the answer", ylabel="worth at the start (reward)",
       title=f"At γ = 0.99999 an answer of 300 tokens keeps {kept[0]:.3f} of its reward, a book of 300,000 {kept[1]:.4f}")
 
 # %% [markdown] tags=["slide"]
 r"""
 ## Does it scale?
 
-The tree costs one prediction of the network per node, and nodes multiply by the number of words at each token. The cell prints how far that goes, and what
-happens beyond: a refusal *before* anything is built, with what to reduce.
+The tree costs one prediction of the network per node, and nodes multiply at each token. The cell prints how far that goes, and
+beyond it a refusal, *before* anything is built.
 
-So practice samples. But a sample average of $e^{r/\beta}$ knows only what it has seen. Suppose only *sky is red* is paid, a rare answer: how many
-samples until the estimate of $V$ is right?
+So practice samples. But a sample average of $e^{r/\beta}$ knows only what it has seen. Suppose one rare answer is paid, *white is blue*. Until it is
+drawn, after some $1/\pi_\text{ref}(y)$ samples, the estimate is 0. At a small $\beta$ that misses all of $V$.
 """
 
 # %%
@@ -519,18 +521,18 @@ for mistake in (lambda: TokenTree(model, begun, VOCABULARY, 8, tokenizer),
 from tutorlib.viz import learning_curves
 
 rare = torch.zeros(tree.n_leaves, dtype=torch.float64)
-rare[tree.leaf_of("sky is red . <eos>")] = 1.0
-chance, SEEDS, sizes, misses = float(p_ref @ rare), 20, (10, 30, 100, 300, 1000, 3000, 10_000), {}
-for beta in (1.0, 0.1):
+rare[tree.leaf_of("white is blue . <eos>")] = 1.0
+chance, SEEDS, sizes, misses = float(p_ref @ rare), 20, (100, 1000, 10_000, 100_000, 1_000_000), {}
+for beta in (1.0, 0.05):
     truth = beta * float(tree.log_partition(rare, beta))
-    misses[f"β = {beta:g}, V = {truth:.2f}"] = [
+    misses[f"β = {beta:g}, V = {truth:.2g}"] = [
         [abs(beta * float((rare[tree.sample(k, torch.Generator().manual_seed(97 * seed + k))] / beta).exp().mean().log()) - truth)
          for k in sizes] for seed in range(SEEDS)]
 cold = torch.tensor(list(misses.values())[1]).mean(0)
 learning_curves(misses, [math.log10(k) for k in sizes], xlabel="log10 of the number of samples", ylabel="error of V(start) (reward)",
                 higher_is_better=False, band=(0, 100),
-                title=f"An answer with probability {chance:.3f} is worth much at β = 0.1: 10 samples miss V by {cold[0]:.2g}, "
-                      f"10,000 by {cold[-1]:.1g}")
+                title=f"One answer in {1 / chance:,.0f} is worth {truth:.2f} at β = {beta:g}: 1,000 samples miss {cold[1] / truth:.0%} "
+                      f"of it, a million {cold[-1] / truth:.0%}")
 
 # %% [markdown] tags=["slide"]
 r"""

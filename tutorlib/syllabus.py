@@ -60,7 +60,7 @@ UNITS = (
     Unit("08", "preference_based_rl", "Preference-based RL", "II",
          "Do better than the demonstrator by learning from comparisons", 185, ("02",)),
     Unit("09", "language_mdp", "The language MDP", "III",
-         "See text generation as a decision process, and solve a small one exactly", 95, ("03",)),
+         "See text generation as a decision process, and solve a small one exactly", 120, ("03",)),
     Unit("10", "sft_is_imitation", "SFT is imitation", "III",
          "Fine-tune a language model and recognise behaviour cloning", 120, ("04", "09")),
     Unit("11", "reward_models", "Reward models", "IV",
