@@ -100,7 +100,7 @@ token_strip(words, {"log π, base (nats)": surprise}, prompt=asked,
 
 # %% [markdown] exercise="sft_is_imitation.shift_and_mask"
 r"""
-Write `shift_and_mask(input_ids, attention_mask, prompt_lengths)`: the target of each position.
+Write `shift_and_mask(input_ids, attention_mask, prompt_lengths)`: the target of each position, whole numbers.
 
 - `input_ids`: prompt, answer and its end, padded on the right, whole numbers `[batch, tokens]`;
 - `attention_mask`: 1 at tokens, 0 at padding, `[batch, tokens]`;
@@ -108,7 +108,7 @@ Write `shift_and_mask(input_ids, attention_mask, prompt_lengths)`: the target of
 - Return `[batch, tokens - 1]`: in column $j$ the token that *follows* position $j$, or $-100$ where it is not to be learned (prompt,
   padding).
 
-The ids say nothing about padding: some set-ups pad with the end-of-sequence token itself.
+The ids say nothing about padding: some set-ups pad with the end-of-sequence token itself, and id 0 may be a word.
 
 By hand: `[2, 7, 9, 5, 3]` with a prompt of 3 gives `[-100, -100, 5, 3]`.
 """
@@ -144,7 +144,7 @@ Write `sft_loss(logits, targets, aggregate)`.
 
 - `logits`: `[batch, tokens, vocab]`, at *every* position; the last one predicts nothing.
 - `targets`: `[batch, tokens - 1]`, from `shift_and_mask`; $-100$ is not learned.
-- Return a tensor with one number, through which gradients flow. With $s_i$ minus the log-probability of answer $i$, $n_i$ its learned
+- Return a tensor with one number, through which gradients flow, also in float32 when a token is all but impossible. With $s_i$ minus the log-probability of answer $i$, $n_i$ its learned
   tokens, $B$ answers:
 
 | `aggregate` | loss | equal weight for |
@@ -244,12 +244,12 @@ print(f"largest difference between your losses and lm.train_sft's: {max(abs(a - 
 import tempfile
 
 from datasets import Dataset, disable_progress_bars
+from transformers import PrinterCallback
 from trl import SFTConfig, SFTTrainer
 
 
 class Recording(SFTTrainer):
     """TRL's trainer; keeps each loss before it is rounded for the log."""
-
     def compute_loss(self, *args, **kwargs):
         found = super().compute_loss(*args, **kwargs)
         steps.append((found[0] if isinstance(found, tuple) else found).item())
@@ -262,8 +262,9 @@ rows = Dataset.from_dict({"prompt": [chat_prompt(d.prompt.text) for d in lesson]
                           "completion": [f" {d.answer}" for d in lesson]})
 trainer = Recording(model=copy.deepcopy(base), train_dataset=rows, processing_class=copy.deepcopy(tokenizer), args=SFTConfig(
     tempfile.mkdtemp(), learning_rate=2e-3, per_device_train_batch_size=16, num_train_epochs=1, lr_scheduler_type="linear",
-    warmup_steps=0, train_sampling_strategy="sequential", weight_decay=0.0, bf16=False, gradient_checkpointing=False,
+    warmup_steps=0, train_sampling_strategy="sequential", weight_decay=0.0, bf16=False, gradient_checkpointing=None,
     use_cpu=True, report_to="none", save_strategy="no", disable_tqdm=True, logging_strategy="no"))
+trainer.remove_callback(PrinterCallback)
 trained = trainer.train()
 
 # %% tags=["hide-input"]
@@ -305,7 +306,8 @@ for amount in AMOUNTS:
     for seed in SEEDS:
         tuned[amount, seed], _ = fine_tune(base, make_examples(demonstrations(amount, seed=100 + seed)), seed)
     found[f"{amount:,}"] = [worth(ask(tuned[amount, seed], questions, seed)) for seed in SEEDS]
-found["author"] = [worth([write_answer(p, AUTHOR, random.Random(f"{seed} {p.text}")) for p in questions]) for seed in SEEDS]
+found["author"] = torch.tensor([[worth([write_answer(p, AUTHOR, rng) for p in questions]) for _ in range(8)]
+                                for rng in map(random.Random, SEEDS)]).mean(1).tolist()  # eight answers to each question
 table = {name: torch.tensor(runs) for name, runs in found.items()}  # [seeds, parts]
 means = {name: runs.mean(0) for name, runs in table.items()}
 halves = {name: 4.303 * runs.std(0) / len(SEEDS) ** 0.5 for name, runs in table.items()}  # t with 2 degrees of freedom
@@ -333,7 +335,7 @@ A manner is one rule, shown in every demonstration: a few hundred suffice. Refus
 many facts, each shown rarely or never; the demonstrations mostly *ask for* what pretraining knew. Zhou et al. (2023) suspected this of large
 models too: knowledge comes from pretraining, alignment teaches style.
 
-A good sign: nothing here was trained on these questions.
+A good sign: no demonstration asks one of these questions.
 """
 
 # %% [markdown] tags=["slide"]
@@ -386,6 +388,7 @@ Write `kl_directions(demo_logps, policy_logps)`.
 $$\mathrm{KL}(p \,\|\, q) = \sum_y p(y) \log \frac{p(y)}{q(y)}$$
 
 - An answer with $p(y) = 0$ adds nothing. One with $p(y) > 0$ and $q(y) = 0$ makes the sum infinite.
+- Rare is not never: whole texts have log-probabilities of $-2000$, whose `exp` is 0 in floating point.
 
 By hand: demonstrator $(\frac12, \frac12, 0)$, policy $(\frac12, \frac14, \frac14)$: forward $\frac12 \log 2$, reverse infinite.
 """
@@ -475,7 +478,7 @@ explorer(blind_policy, {"happy": Slider(0.02, 0.98, 0.8, step=0.04, label="begin
 r"""
 Real language models read their own first word, so they *can* hold both modes. But no model holds everything, and what it cannot hold,
 maximum likelihood blends. The tutorial's way to the reverse direction is adversarial [§4.3; unit 13]:
-$\min \mathrm{KL}(d_\pi \| d_\beta) = \max \mathbb{E}_\pi[\log d_\beta - \log d_\pi]$. (Its printed line has the two logarithms exchanged; the
+$\min \mathrm{KL}(d_\pi \| d_\beta) = -\max \mathbb{E}_\pi[\log d_\beta - \log d_\pi]$. (Its printed line has the two logarithms exchanged; the
 reward that it derives is right.)
 """
 
@@ -487,7 +490,7 @@ The loss asks: how likely is the next word *behind the demonstrator's words*? Wh
 this compounding error; for language models it is **exposure bias** (Bengio et al. 2015; Ranzato et al. 2016).
 
 In "7 + 2 = 9 , 9 + 2 = 11 , ..." a wrong sum is carried on: no way back. How often is step $t$ wrong behind the demonstrator's steps, and
-how often behind the model's own?
+how often behind the model's own? (Wrong: not the demonstrator's step.)
 """
 
 # %% [markdown] exercise="sft_is_imitation.exposure_bias"
@@ -540,6 +543,7 @@ from tutorlib.viz import learning_curves
 ratios = torch.stack([as_tensor(exposure_bias(e.own, e.forced, e.mask)).double() for e in errors])
 slips = torch.stack([e.forced.mean(0) for e in errors])  # [seeds, steps], behind right steps
 law = (1 - (1 - slips).cumprod(-1)).cumsum(-1) / slips.cumsum(-1)  # once wrong, always wrong
+print("slips behind right steps, by step: " + ", ".join(f"{float(x):.1%}" for x in slips.mean(0)))
 learning_curves({"measured": ratios, "unit 04 with these slips, no way back": law}, range(1, LENGTH + 1), band=(0, 100),
                 xlabel="horizon T (additions)", ylabel="errors: own prefixes / demonstrator's",
                 title=f"After {LENGTH} additions the model has made {float(ratios.mean(0)[-1]):.1f} times the errors that its loss "
@@ -547,11 +551,11 @@ learning_curves({"measured": ratios, "unit 04 with these slips, no way back": la
 
 # %% [markdown]
 r"""
-The first step has no bias: nothing of one's own stands before it. From then on errors are inherited. Unit 04's walk without a way back
-predicts them from the slips behind right steps alone (for equal, rare slips $(T + 1) / 2$). The loss would be the same for a task in which
-slips heal.
+The first step has no bias: nothing stands before it. Later steps inherit errors, and unit 04's walk without a way back
+predicts how many: for equal, rare slips $(T + 1) / 2$ times as many, here more, for the first step slips most and is carried on longest.
 
-Not every long answer is doomed: a wrong word in a recipe is forgotten by the next step. Whether errors heal is the task's property; measure it.
+Not every long answer is doomed: a wrong word in a recipe may be forgotten by the next step. Whether errors heal is the task's property,
+and the loss does not show it: measure.
 """
 
 # %% [markdown] tags=["slide"]
@@ -559,7 +563,7 @@ r"""
 ## Break it: a loss as low, and no end
 
 A colleague fine-tunes on the same 1,024 demonstrations, with the same seed and your trainer, but another `shift_and_mask`. The training loss is
-even a little *lower* than yours. The answers are polite, safe, and as true as yours. Yet everyone complains.
+as low as yours. The answers are as polite and as true as yours. Yet everyone complains.
 """
 
 # %%
@@ -614,7 +618,7 @@ r"""
 ## Diagnosis: nobody taught it to stop
 
 It is C. Behind the full stop the demonstrations show either `<eos>`, which is masked, or, rarely, a closing phrase. Of what is left to learn there,
-the phrase is certain. The missing targets made the loss lower.
+the phrase is certain. A target that is never learned costs nothing: the loss looks as good.
 
 It is common: where padding and end share an id, masking padding *by its id* masks every end
 ([TRL, pull request 456](https://github.com/huggingface/trl/pull/456)). Cure: mask by `attention_mask`. Check: decode what is learned, and count the ends.

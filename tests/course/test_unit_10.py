@@ -75,7 +75,7 @@ def parts(model, seed=0):
 @pytest.fixture(scope="module")
 def runs():
     """Three seeds, 384 demonstrations each."""
-    return [tuned(encode(demonstrations(384, seed=100 + seed)), seed)[0] for seed in range(3)]
+    return [tuned(encode(demonstrations(384, seed=100 + seed)), seed) for seed in range(3)]
 
 
 def test_the_smallest_case_by_hand():
@@ -111,21 +111,25 @@ def test_the_references_agree_with_the_package_and_with_transformers():
 def test_truth_tone_and_harmlessness_rise(runs):
     """The 95 % t-intervals of the gains over three seeds are clear of 0."""
     before = torch.stack([parts(BASE, seed) for seed in range(3)])
-    after = torch.stack([parts(model, seed) for seed, model in enumerate(runs)])
+    after = torch.stack([parts(model, seed) for seed, (model, _) in enumerate(runs)])
     gain = after - before
     low = gain.mean(0) - 4.303 * gain.std(0) / math.sqrt(3)
     assert (low > 0).all(), (gain.mean(0), low)
     assert gain.mean(0)[1] > 0.5
 
 
-def test_a_hidden_end_leaves_the_model_without_one_at_a_lower_loss(runs):
+def test_a_hidden_end_leaves_the_model_without_one_at_as_low_a_loss(runs):
     examples = encode(demonstrations(384, seed=100))
-    broken, _ = tuned(examples, with_end=False)
+    healthy, loss = runs[0]
+    broken, their_loss = tuned(examples, with_end=False)
+    assert their_loss < loss + 0.03  # of the same last batch
     closers = ("helps .", "day .", "know .")
     shares = [sum(a.endswith(closers) for a in answers(m)) / len(QUESTIONS)
-              for m in (runs[0], broken)]
+              for m in (healthy, broken)]
     assert shares[0] < 0.3 and shares[1] > 0.6, shares
-    right = [lm.mean_loss(m, examples, lm.SFTSettings()) for m in (runs[0], broken)]
+    right = [lm.mean_loss(m, examples, lm.SFTSettings()) for m in (healthy, broken)]
+    truth = [mean_parts(QUESTIONS, answers(m))["truth"] for m in (healthy, broken)]
+    assert abs(truth[0] - truth[1]) < 0.1, truth
     assert right[1] > right[0] + 0.05  # with the end counted, theirs is worse
 
 
@@ -164,7 +168,9 @@ def test_errors_in_chains_add_up_faster_than_the_loss_knows():
     errors = chain_errors(model, chains, 16, torch.Generator().manual_seed(0))
     ratio = exposure_bias(errors.own, errors.forced, errors.mask)
     assert float(ratio[0]) == pytest.approx(1, abs=0.5)
-    assert float(ratio[-1]) > 1.5
+    assert float(ratio[-1]) > 3.5  # more than (T + 1) / 2
+    slips = errors.forced.mean(0)
+    assert float(slips[0]) > 3 * float(slips[1:].max())
 
 
 def test_figures_and_exercises_are_there():

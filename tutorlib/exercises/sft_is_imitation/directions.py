@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from decimal import Decimal
 
 import numpy as np
 import torch
@@ -26,15 +27,16 @@ def kl_directions(demo_logps: Float[Tensor, " answers"], policy_logps: Float[Ten
 
 
 def answer_by_answer(demo_logps, policy_logps) -> tuple[float, float]:
-    """Add up in plain Python, from probabilities."""
+    """Add up from probabilities, as decimal numbers: these have room for exp(-3000)."""
     def kl(p, q) -> float:
-        terms = []
+        total = Decimal(0)
         for a, b in zip(p, q, strict=True):
-            if a > 0:
-                terms.append(math.inf if b == 0 else a * math.log(a / b))
-        return math.inf if math.inf in terms else math.fsum(terms)
+            if a > 0 and b == 0:
+                return math.inf
+            total += a * (a / b).ln() if a > 0 else 0
+        return float(total)
 
-    rows = [[math.exp(x) for x in logps.tolist()] for logps in (demo_logps, policy_logps)]
+    rows = [[Decimal(x).exp() for x in logps.tolist()] for logps in (demo_logps, policy_logps)]
     return kl(*rows), kl(*reversed(rows))
 
 
@@ -49,11 +51,18 @@ def draw_cases(generator: torch.Generator) -> list[Case]:
         drawn[list(never)] = 0.0
         return _logs(drawn)
 
+    def rare(logps: Tensor, *logs: float) -> Tensor:
+        return torch.cat([logps, torch.tensor(logs, dtype=torch.float64)])
+
     return [
         Case(args=(weights(5), weights(5)), note="five answers, all of them possible"),
         Case(args=(weights(7, (1, 4)), weights(7)), note="seven; two the demonstrator never gives"),
         Case(args=(weights(6), weights(6, (2,))), note="six; one the policy never gives"),
         Case(args=(weights(9, (0, 3)), weights(9, (3,))), note="nine; one that nobody gives"),
+        Case(args=(rare(weights(4), -30.0, -1200.0), rare(weights(4), -2000.0, -9.0)),
+             note="six, some very rare: log-probabilities of -30 to -2000"),
+        Case(args=(rare(weights(3), -40.0, -6.0), rare(weights(3), NEVER, -700.0)),
+             note="five; one very rare, which the policy never gives"),
     ]
 
 
@@ -65,20 +74,21 @@ def _pair(answer, *args) -> tuple[float, float]:
 def never_below_zero(answer, case: Case) -> str | None:
     """Neither direction is negative or NaN."""
     pair = _pair(answer, *case.args)
-    return None if all(x >= -1e-9 for x in pair) else (
+    return None if all(x >= -1e-5 for x in pair) else (
         f"your two numbers are {pair[0]:.4g} and {pair[1]:.4g}; both are 0 or more")
 
 
 def nothing_between_equals(answer, case: Case) -> str | None:
     """Two equal policies are 0 apart, both ways."""
     pair = _pair(answer, case.args[0], case.args[0].clone())
-    return None if max(map(abs, pair)) < 1e-9 else f"a policy is {max(pair):.4g} from itself"
+    return None if max(map(abs, pair)) < 1e-5 else f"a policy is {max(pair):.4g} from itself"
 
 
 def exchanged_arguments(answer, case: Case) -> str | None:
     """With the policies exchanged, the two numbers are exchanged."""
     pair, other = _pair(answer, *case.args), _pair(answer, *case.args[::-1])
-    same = all(a == b or abs(a - b) < 1e-9 for a, b in zip(pair, other[::-1], strict=True))
+    same = all(a == b or abs(a - b) < 1e-5 * max(1.0, abs(a))
+               for a, b in zip(pair, other[::-1], strict=True))
     return None if same else (f"exchanging the two policies turned {pair} into {other}; the two "
                               "numbers should change places")
 
@@ -98,6 +108,19 @@ def _weights_of_the_other(p, q):
 def _where_both_speak(p, q):
     both = (p > NEVER) & (q > NEVER)
     return (p[both].exp() * (p[both] - q[both])).sum()
+
+
+def _rare_left_out(threshold):
+    def one(p, q):
+        kept = p.exp() > threshold
+        return (p[kept].exp() * (p[kept] - q[kept])).sum()
+    return _both(one)
+
+
+def _from_probabilities(p, q):
+    a, b = p.exp(), q.exp()
+    kept = a > 0
+    return (a[kept] * (a[kept] / b[kept]).log()).sum()
 
 
 def _floor(p, q):
@@ -143,6 +166,17 @@ MUTANTS = (
     Mutant("floor_under_the_probability", _both(_floor),
            "A small number under the logarithm makes the impossible merely dear: the divergence "
            "would be infinite here. Work with the log-probabilities you are given."),
+    Mutant("rare_left_out", _rare_left_out(1e-8),
+           "You leave out answers that are merely rare. Leave out only those whose "
+           "log-probability is minus infinity: a rare answer that the other one *never* gives "
+           "still makes the divergence infinite."),
+    Mutant("rarer_left_out", _rare_left_out(1e-3),
+           "You leave out answers below one in a thousand. Leave out only those whose "
+           "log-probability is minus infinity."),
+    Mutant("from_probabilities", _both(_from_probabilities),
+           "You divide probabilities: `exp` of -800 is 0 in floating point, so a rare answer "
+           "looks like one that is never given. Whole texts are that rare: subtract "
+           "log-probabilities."),
     Mutant("not_weighted", _both(lambda p, q: (p - q)[p > NEVER].sum()),
            "You add up the log-ratios of all answers alike. Each counts as often as it is given: "
            "weigh it with the first policy's probability."),
@@ -187,11 +221,10 @@ def _where(p, q):
     return one(p, q), one(q, p)
 
 
-def _from_probabilities(p, q):
+def _loops(p, q):
     def one(a, b):
-        a, b = a.exp(), b.exp()
-        kept = a > 0
-        return float((a[kept] * (a[kept] / b[kept]).log()).sum())
+        return sum(math.exp(x) * (x - y) for x, y in zip(a.tolist(), b.tolist(), strict=True)
+                   if x > NEVER)
     return [one(p, q), one(q, p)]
 
 
@@ -217,7 +250,7 @@ KL_DIRECTIONS = Exercise(
     variants=(
         Variant("numpy", _numpy),
         Variant("torch.where", _where),
-        Variant("from probabilities, as a list", _from_probabilities),
+        Variant("loops, as a list", _loops),
     ),
     hints=(
         "Somebody speaks, and somebody else is asked how likely that was. Forward: the "

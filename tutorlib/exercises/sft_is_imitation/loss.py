@@ -47,24 +47,35 @@ def token_by_token(logits, targets, aggregate) -> float:
     return math.fsum(each) / len(each)
 
 
+def _set(logits, place, targets, value: float) -> None:
+    """Give the target of a place this logit, and another token 0."""
+    token = int(targets[place])
+    logits[place][token], logits[place][token - 1] = value, 0.0
+
+
 def draw_cases(generator: torch.Generator) -> list[Case]:
     """Draw logits and targets: every convention, prompts and answers of unequal lengths."""
     cases = []
-    for spans, vocab, scale, aggregate in (
-            (((2, 6), (1, 3), (4, 5)), 7, 1.5, "token_mean"),
-            (((2, 6), (1, 3), (4, 5)), 7, 1.5, "sequence_mean"),
-            (((0, 2), (1, 5)), 4, 2.0, "sequence_sum"),
-            (((3, 4), (2, 6), (0, 3), (1, 2)), 5, 60.0, "token_mean"),
-            (((1, 2), (3, 7), (2, 4)), 6, 1.0, "sequence_sum")):
+    for spans, vocab, scale, aggregate, dtype in (
+            (((2, 6), (1, 3), (4, 5)), 7, 1.5, "token_mean", torch.float64),
+            (((2, 6), (1, 3), (4, 5)), 7, 1.5, "sequence_mean", torch.float64),
+            (((0, 2), (1, 5)), 4, 2.0, "sequence_sum", torch.float64),
+            (((3, 4), (2, 6), (0, 3), (1, 2)), 5, 60.0, "token_mean", torch.float32),
+            (((1, 2), (3, 7), (2, 4)), 6, 1.0, "sequence_sum", torch.float64),
+            (((0, 60), (3, 9)), 6, 5.0, "sequence_mean", torch.float32)):
         width = max(end for _, end in spans) + 1  # one more: a column without a target
         targets = torch.randint(vocab, (len(spans), width), generator=generator)
         place = torch.arange(width)
         inside = torch.stack([(place >= a) & (place < b) for a, b in spans])
         logits = scale * torch.randn(len(spans), width + 1, vocab, generator=generator,
-                                     dtype=torch.float64)
+                                     dtype=dtype)
+        if scale == 60:  # in float32 the one has probability 0, and the other's exp is infinite
+            _set(logits, (0, 3), targets, -150.0)
+            _set(logits, (1, 2), targets, 120.0)
+        kind = " (float32, as networks give them)" if dtype == torch.float32 else ""
         cases.append(Case(args=(logits, targets.masked_fill(~inside, IGNORED), aggregate),
                           note=f"{len(spans)} answers of "
-                               f"{', '.join(str(b - a) for a, b in spans)} tokens"))
+                               f"{', '.join(str(b - a) for a, b in spans)} tokens{kind}"))
     return cases
 
 
@@ -103,7 +114,7 @@ def know_nothing(answer, case: Case) -> str | None:
     each = tokens.mean() if aggregate == "sequence_sum" else torch.tensor(1.0)
     want = float(each) * math.log(logits.shape[-1])
     got = float(as_tensor(answer(torch.zeros_like(logits), targets, aggregate)))
-    return None if abs(got - want) < 1e-6 else (
+    return None if abs(got - want) < 1e-5 else (
         f"with equal logits {aggregate!r} should be {want:.4f}, here {got:.4f}")
 
 
@@ -122,7 +133,6 @@ def _by(nll, targets, aggregate):
 
 def _always(convention):
     return lambda z, y, a: sft_loss(z, y, convention)
-
 
 
 def _clamped(z, y, a):
@@ -157,6 +167,25 @@ def _softmax_twice(z, y, a):
 def _raw(z, y, a):
     chosen = z[:, :-1].gather(-1, y.clamp(min=0)[..., None])[..., 0]
     return _by(-chosen * (y != IGNORED), y, a)
+
+
+def _log_of_probability(z, y, a):
+    p = torch.softmax(z[:, :-1], -1).gather(-1, y.clamp(min=0)[..., None])[..., 0]
+    return _by(torch.where(y != IGNORED, -p.log(), torch.zeros_like(p)), y, a)
+
+
+def _softmax_by_hand(z, y, a):
+    raised = z[:, :-1].exp()
+    p = (raised / raised.sum(-1, keepdim=True)).gather(-1, y.clamp(min=0)[..., None])[..., 0]
+    return _by(torch.where(y != IGNORED, -p.log(), torch.zeros_like(p)), y, a)
+
+
+def _log_of_the_product(z, y, a):
+    p = torch.softmax(z[:, :-1], -1).gather(-1, y.clamp(min=0)[..., None])[..., 0]
+    counts = (y != IGNORED).sum(1)
+    sums = -torch.where(y != IGNORED, p, torch.ones_like(p)).prod(1).log()
+    return {"token_mean": lambda: sums.sum() / counts.sum(),
+            "sequence_mean": lambda: (sums / counts).mean(), "sequence_sum": sums.mean}[a]()
 
 
 def _floor(z, y, a):
@@ -197,6 +226,15 @@ MUTANTS = (
     Mutant("floor_under_the_probability", _floor,
            "A small number under the logarithm hides how surprised the model is: with 1e-8 no "
            "token can lose more than 18.4 nats. `log_softmax` needs no floor."),
+    Mutant("log_of_a_probability", _log_of_probability,
+           "In a network's float32 a probability below e^-103 is 0, its logarithm minus infinity "
+           "and the gradient NaN. Never take a probability on the way: `log_softmax`."),
+    Mutant("softmax_by_hand", _softmax_by_hand,
+           "In float32 `exp` of a logit above 89 is infinite, and infinity over infinity is NaN. "
+           "`log_softmax` subtracts the largest logit first."),
+    Mutant("log_of_the_product", _log_of_the_product,
+           "The product of an answer's probabilities is 0 in float32 from some 103 nats on. Add "
+           "up log-probabilities instead."),
     Mutant("bits", lambda z, y, a: sft_loss(z, y, a) / math.log(2),
            "This is in bits. Logarithms in this course are natural: nats."),
     Mutant("softmax_over_positions", lambda z, y, a: _by(

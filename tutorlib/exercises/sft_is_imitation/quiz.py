@@ -35,7 +35,7 @@ QUIZ = (
          "A higher loss is worse, if both count alike.",
          "0.9 nats a token and 12 nats an answer may be the same model.")),
     Question(
-        "Your loss is lower than that of a healthy run, and the model ends no answer where it "
+        "Your loss is as low as that of a healthy run, but the model ends no answer where it "
         "should. Look first at",
         ("the learning rate.", "the mask: is the end of sequence among the targets?",
          "the number of demonstrations."),

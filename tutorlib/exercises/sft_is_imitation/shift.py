@@ -36,7 +36,10 @@ def row_by_row(input_ids, attention_mask, prompt_lengths) -> Tensor:
 
 
 def make_batch(lengths, filler: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Draw rows of (prompt, answer) lengths; an answer ends with EOS, padding is ``filler``."""
+    """Draw rows of (prompt, answer) lengths; an answer ends with EOS, padding is ``filler``.
+
+    Where it is not the padding, token 0 is a word like any other: the longest answer holds it.
+    """
     width = max(map(sum, lengths))
     ids = torch.randint(4, 40, (len(lengths), width), generator=generator)
     mask = torch.zeros(len(lengths), width).long()
@@ -44,6 +47,9 @@ def make_batch(lengths, filler: int, generator: torch.Generator) -> tuple[Tensor
         ids[row, asked + said - 1] = EOS
         ids[row, asked + said:] = filler
         mask[row, :asked + said] = 1
+    if filler != 0:
+        row, (asked, _) = max(enumerate(lengths), key=lambda x: x[1][1])
+        ids[row, asked] = 0
     return ids, mask, torch.tensor([asked for asked, _ in lengths])
 
 
@@ -51,7 +57,7 @@ def draw_cases(generator: torch.Generator) -> list[Case]:
     """Draw batches; in some the padding is the end-of-sequence token, as in many set-ups."""
     plans = ((((3, 4), (2, 3), (5, 1)), PAD, "three sequences, padded with token 0"),
              (((4, 2), (1, 5), (2, 2), (3, 1)), EOS, "padded with the end-of-sequence token, 3"),
-             (((2, 4), (4, 2)), PAD, "nothing is padded"),
+             (((2, 4), (4, 2)), EOS, "nothing is padded; token 0 is a word"),
              (((6, 3), (3, 1)), EOS, "one long sequence, one short"))
     return [Case(args=make_batch(lengths, filler, generator), note=note)
             for lengths, filler, note in plans]
@@ -145,6 +151,11 @@ MUTANTS = (
            "You recognise padding by its id. Where the end-of-sequence token serves as padding, "
            "which is common, every answer loses its end and the model never learns to stop. Use "
            "`attention_mask`."),
+    Mutant("zero_taken_for_padding", lambda ids, mask, prompts: _with(
+               (mask[:, 1:] == 1) & (_places(ids) >= prompts[:, None]) & (ids[:, 1:] != 0),
+               ids[:, 1:]),
+           "Token 0 is masked wherever it stands. It is an id like any other, and may be a word "
+           "of an answer: `attention_mask` alone says what is padding."),
     Mutant("not_shifted", _not_shifted,
            "The targets are not shifted: position t would have to predict token t, which it has "
            "just read. The loss falls to nearly 0, and nothing useful is learned."),
