@@ -110,7 +110,7 @@ Write `shift_and_mask(input_ids, attention_mask, prompt_lengths)`: the target of
 
 The ids say nothing about padding: some set-ups pad with the end-of-sequence token itself, and id 0 may be a word.
 
-By hand: `[2, 7, 9, 5, 3]` with a prompt of 3 gives `[-100, -100, 5, 3]`.
+By hand: `[2, 7, 9, 5, 3]`, prompt 3, gives `[-100, -100, 5, 3]`; `[2, 8, 6, 3, 3]`, prompt 2, last 3 padding, gives `[-100, 6, 3, -100]`.
 """
 
 # %% exercise="sft_is_imitation.shift_and_mask"
@@ -135,7 +135,7 @@ Behaviour cloning (unit 04) makes the demonstrator's actions likely in the demon
 
 $$\min_\pi \; -\mathbb{E}_{x,\, y \sim d_\beta} \sum_t \log \pi(y_t \mid x, y_{<t}) = \min_\pi \; \mathrm{KL}(d_\beta \,\|\, d_\pi) + \text{const.}$$
 
-The *forward* KL, again. Pretraining is the same with the crowd as demonstrator and every token learned [§3.1].
+Const is the demonstrator's entropy. The *forward* KL, again. Pretraining is the same with the crowd as demonstrator and every token learned [§3.1].
 """
 
 # %% [markdown] exercise="sft_is_imitation.sft_loss"
@@ -153,7 +153,7 @@ Write `sft_loss(logits, targets, aggregate)`.
 | `"sequence_mean"` | $\frac1B \sum_i s_i / n_i$ | each answer |
 | `"sequence_sum"` | $\frac1B \sum_i s_i$ | each answer, at its full length |
 
-Two answers, of probabilities 1/2, 1/4 and of one 1/2: $\frac43$, $\frac54$ and $2$ times $\log 2$.
+By hand: answer 1 has two learned tokens (1/2 and 1/4), answer 2 one (1/2): $\frac43 \log 2$, $\frac54 \log 2$, $2 \log 2$.
 """
 
 # %% exercise="sft_is_imitation.sft_loss"
@@ -174,7 +174,7 @@ def sft_loss(logits, targets, aggregate):
 
 # %% [markdown]
 r"""
-Three conventions are three numbers for one model and one batch. A learning rate, a threshold, a $\beta$ tuned under one does not carry
+Three conventions are three numbers for one model and one batch. A learning rate or a threshold tuned under one does not carry
 over to another, so papers and code must name theirs. transformers and TRL use the mean over tokens. Their models shift the labels
 *inside*: whoever shifts before as well shifts twice.
 """
@@ -280,7 +280,7 @@ lines({"this page": mine, "TRL's SFTTrainer": steps}, range(1, len(steps) + 1), 
 r"""
 ## Does it help? Three seeds
 
-1,024 demonstrations, one pass, 64 steps, from three seeds: other demonstrations, another order, other samples. Every model then answers the
+1,024 demonstrations, one pass, 64 steps (fewer demonstrations are fewer steps), from three seeds: other demonstrations, another order, other samples. Every model then answers the
 300 held-out questions. Intervals are 95 % $t$-intervals over the three runs: wide, as three runs are few.
 """
 
@@ -452,7 +452,7 @@ Two sliders are the blind policy: how often it begins with *happy* (else *sad*),
 
 1. Make the forward KL as small as you can. What does it say falsely there, and how often?
 2. Make the reverse KL as small as you can. How many best places are there?
-3. Stand at the middle. In which direction does each divergence pull?
+3. Stand at the middle and move *both* sliders one step the same way. Which divergence falls?
 """
 
 # %% tags=["hide-input"]
@@ -534,7 +534,7 @@ for seed in SEEDS:
     back = float((~wrong[:, 1:] & wrong[:, :-1]).sum() / wrong[:, :-1].sum())
     print(f"seed {seed}: behind right steps {float(errors[-1].forced.mean()):.1%} of steps are wrong, in own answers "
           f"{float(wrong.double().mean()):.1%}; a wrong step is followed by a right one in {back:.1%}")
-slipped = next((i for i, row in enumerate(wrong) if bool(row.any()) and not bool(row[0])), 0)
+slipped = next((i for i, row in enumerate(wrong) if bool(row[0])), 0)  # most slips are in the first step
 print(f"\n{chains[slipped // 16].text}\n{errors[-1].texts[slipped]}")
 
 # %% tags=["hide-input"]
@@ -560,7 +560,7 @@ and the loss does not show it: measure.
 
 # %% [markdown] tags=["slide"]
 r"""
-## Break it: a loss as low, and no end
+## Break it: a loss as low
 
 A colleague fine-tunes on the same 1,024 demonstrations, with the same seed and your trainer, but another `shift_and_mask`. The training loss is
 as low as yours. The answers are as polite and as true as yours. Yet everyone complains.
@@ -601,9 +601,10 @@ CLOSERS = ("helps .", "day .", "know .")
 padded = {"the author": sum(d.answer.endswith(CLOSERS) for d in demonstrations(1024, seed=100)) / 1024,
           **{name: sum(a.endswith(CLOSERS) for a in answers) / len(answers) for name, answers in replies.items()}}
 new = make_examples(demonstrations(300, seed=999))
-fresh_loss = {name: lm.mean_loss(m, new, settings) for name, m in (("yours", healthy), ("theirs", broken))}
-print("A. and C. right loss on fresh demonstrations, end included: "
-      + ", ".join(f"{name} {value:.3f}" for name, value in fresh_loss.items()))
+with torch.no_grad():
+    for sign, masks in (("A. loss on fresh demonstrations, ends left out", colleagues), ("C. the same, ends included", shift_and_mask)):
+        print(f"{sign}: " + ", ".join(f"{name} {float(loss_of(m, new, targets_of=masks)):.3f}"
+                                      for name, m in (("yours", healthy), ("theirs", broken))))
 print("B. share of answers with a closing phrase: " + ", ".join(f"{name} {x:.0%}" for name, x in padded.items()))
 with torch.no_grad():
     ends = {"yours": lm.next_token_logps(healthy, single)[0], "theirs": lm.next_token_logps(broken, single)[0]}
@@ -615,7 +616,7 @@ token_strip(words, {"log π, yours (nats)": pair["yours"], "log π, theirs (nats
 
 # %% [markdown] tags=["slide"]
 r"""
-## Diagnosis: nobody taught it to stop
+## Diagnosis: nobody taught it to stop here
 
 It is C. Behind the full stop the demonstrations show either `<eos>`, which is masked, or, rarely, a closing phrase. Of what is left to learn there,
 the phrase is certain. A target that is never learned costs nothing: the loss looks as good.
@@ -646,7 +647,7 @@ r"""
 1. Position $t$ predicts token $t + 1$; only the answer is learned, its end included.
 2. SFT is behaviour cloning: maximum likelihood, forward KL, behind the demonstrator's words.
 3. Name the convention: token mean, sequence mean, sequence sum.
-4. Manners move fast, knowledge hardly.
+4. Manners move fast and nearly all the way, truth part of it.
 5. Forward KL covers and blends; reverse KL seeks one mode.
 6. The loss does not see errors behind the model's own words. They add up where nothing heals them.
 """

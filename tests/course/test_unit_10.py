@@ -127,6 +127,7 @@ def test_a_hidden_end_leaves_the_model_without_one_at_as_low_a_loss(runs):
     shares = [sum(a.endswith(closers) for a in answers(m)) / len(QUESTIONS)
               for m in (healthy, broken)]
     assert shares[0] < 0.3 and shares[1] > 0.6, shares
+    assert all(len(a.split()) < 40 for a in answers(broken))  # it still ends, behind a phrase
     right = [lm.mean_loss(m, examples, lm.SFTSettings()) for m in (healthy, broken)]
     truth = [mean_parts(QUESTIONS, answers(m))["truth"] for m in (healthy, broken)]
     assert abs(truth[0] - truth[1]) < 0.1, truth
@@ -149,6 +150,9 @@ def test_forward_kl_blends_two_modes_and_reverse_kl_seeks_one():
     forward = min(scores, key=lambda k: scores[k][0])
     reverse = min(scores, key=lambda k: scores[k][1])
     assert forward == pytest.approx((0.5, 0.5))
+    near = {k: v for k, v in scores.items() if 0.5 < k[0] == k[1] < 0.55}  # both sliders moved
+    (moved,) = near.values()
+    assert moved[1] < scores[forward][1] and moved[0] > scores[forward][0]
     assert abs(reverse[0] - reverse[1]) < 1e-9 and min(abs(x - 0.5) for x in reverse) > 0.45
 
 

@@ -98,6 +98,13 @@ MUTANTS = (
     Mutant("not_accumulated", lambda o, f, m: _rate(o, m) / _rate(f, m),
            "You compare step with step. Asked for are the errors *up to* each horizon: running "
            "sums, `cumsum`."),
+    Mutant("ratios_added_up", lambda o, f, m: (_rate(o, m) / _rate(f, m)).cumsum(0),
+           "You divide step by step and add the ratios up. First add the errors up on each side, "
+           "then divide."),
+    Mutant("ratios_averaged", lambda o, f, m: (_rate(o, m) / _rate(f, m)).cumsum(0)
+           / torch.arange(1, m.shape[1] + 1),
+           "You average the ratios of the steps. First add the errors up on each side, then "
+           "divide: one ratio of sums."),
     Mutant("turned_round", lambda o, f, m: _rate(f, m).cumsum(0) / _rate(o, m).cumsum(0),
            "The fraction is turned round: own prefixes on top, the demonstrator's below."),
     Mutant("difference", lambda o, f, m: _rate(o, m).cumsum(0) - _rate(f, m).cumsum(0),
@@ -187,7 +194,7 @@ EXPOSURE_BIAS = Exercise(
         "Three moves. For each step, the mean over the problems that have it. Then running sums "
         "over the steps: errors up to each horizon. Then one divided by the other.",
         r"$$\frac{\sum_{t \le T} \bar e^{\,\text{own}}_t}"
-        r"{\sum_{t \le T} \bar e^{\,\text{demo}}_t}, "
+        r"{\sum_{t \le T} \bar e^{\,\text{forced}}_t}, "
         r"\qquad \bar e_t = \frac{\sum_{i:\, m_{i,t}} e_{i,t}}{\sum_i m_{i,t}}$$" "\n\n"
         "for $T = 1, 2, \\dots$: `[steps]`. `mask.sum(0)` counts the problems that have a step. "
         "Silence the rest before summing, `torch.where(mask, x, 0.0)`: they may be NaN.",

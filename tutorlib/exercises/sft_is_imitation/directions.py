@@ -128,6 +128,11 @@ def _floor(p, q):
     return (a * ((a + 1e-8) / (b + 1e-8)).log()).sum()
 
 
+def _clamped(p, q):
+    a, b = p.exp().clamp(min=1e-12), q.exp().clamp(min=1e-12)
+    return (a * (a / b).log()).sum()
+
+
 def _cross_entropy(p, q):
     possible = p > NEVER
     return -(p[possible].exp() * q[possible]).sum()
@@ -166,6 +171,9 @@ MUTANTS = (
     Mutant("floor_under_the_probability", _both(_floor),
            "A small number under the logarithm makes the impossible merely dear: the divergence "
            "would be infinite here. Work with the log-probabilities you are given."),
+    Mutant("clamped", _both(_clamped),
+           "You clamp the probabilities. What one says and the other never does costs infinitely "
+           "much, not 27 nats: work with the log-probabilities you are given."),
     Mutant("rare_left_out", _rare_left_out(1e-8),
            "You leave out answers that are merely rare. Leave out only those whose "
            "log-probability is minus infinity: a rare answer that the other one *never* gives "

@@ -155,6 +155,11 @@ def _total(z, y, a):
     return loss * len(y) if a == "sequence_sum" else loss
 
 
+def _means_added_up(z, y, a):
+    loss = sft_loss(z, y, a)
+    return loss * len(y) if a == "sequence_mean" else loss
+
+
 def _probability(z, y, a):
     p = torch.softmax(z[:, :-1], -1).gather(-1, y.clamp(min=0)[..., None])[..., 0]
     return _by(-p * (y != IGNORED), y, a)
@@ -198,17 +203,23 @@ MUTANTS = (
            "You drop the *first* logits. Target column j is the token after position j: it is "
            "predicted by the logits at j. The last position predicts nothing: `logits[:, :-1]`."),
     Mutant("always_token_mean", _always("token_mean"),
-           "`aggregate` is not used: this is \"token_mean\" whatever is asked for."),
+           "This is \"token_mean\", asked for or not. Is `aggregate` used, and does each of its "
+           "three names have a branch of its own?"),
     Mutant("always_sequence_mean", _always("sequence_mean"),
-           "`aggregate` is not used: this is \"sequence_mean\" whatever is asked for."),
+           "This is \"sequence_mean\", asked for or not. Is `aggregate` used, and does each of its "
+           "three names have a branch of its own?"),
     Mutant("always_sequence_sum", _always("sequence_sum"),
-           "`aggregate` is not used: this is \"sequence_sum\" whatever is asked for."),
+           "This is \"sequence_sum\", asked for or not. Is `aggregate` used, and does each of its "
+           "three names have a branch of its own?"),
     Mutant("means_swapped", _swapped_means,
            "The two means are exchanged. \"token_mean\" gives every *token* the same weight, "
            "\"sequence_mean\" every *answer*: first the mean within each, then over answers."),
     Mutant("batch_total", _total,
            "\"sequence_sum\" adds up within an answer, and *averages* over answers. You add up the "
            "answers as well, so the step of a gradient would grow with the batch."),
+    Mutant("means_added_up", _means_added_up,
+           "\"sequence_mean\" averages twice: within each answer, and over the answers. You add "
+           "the answers' means up."),
     Mutant("ignored_scored", _clamped,
            "Ignored targets are scored as if they were a token: after `clamp` they must be masked "
            "out of the sum."),

@@ -54,9 +54,9 @@ QUIZ = (
          "It was trained on prefixes that it does not produce: the compounding error of unit 04.",
          "Modes are a matter of the direction of KL, not of whose prefix is read.")),
     Question(
-        "Fine-tuning on a few hundred demonstrations made the model polite and safe at once, but "
-        "hardly better at held-out additions. The likeliest reason?",
-        ("A manner is one rule shown in every example; sums are many facts, each shown rarely.",
+        "Fine-tuning made the model as polite as the author, but took its truth only part of the "
+        "way. The likeliest reason?",
+        ("A manner is one rule, shown always; truth is many facts, each shown rarely.",
          "Politeness has the larger weight in the gold reward.",
          "The loss mask hides numbers."),
         0,

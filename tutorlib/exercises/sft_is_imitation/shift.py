@@ -146,7 +146,7 @@ def _shortest_prompt(ids, mask, prompts):
 MUTANTS = (
     Mutant("end_left_out", _without_the_end,
            "The end of each answer is not learned. It is a token of the answer like any other: it "
-           "is what teaches a model to stop."),
+           "is what teaches a model to stop. Mask by `attention_mask`, not by id."),
     Mutant("masked_by_the_id_of_the_padding", _by_the_id_of_the_padding,
            "You recognise padding by its id. Where the end-of-sequence token serves as padding, "
            "which is common, every answer loses its end and the model never learns to stop. Use "
@@ -194,6 +194,14 @@ MUTANTS = (
            "The mask is turned round: you learn the prompt and leave the answer out."),
     Mutant("one_prompt_length_for_all", _shortest_prompt,
            "Each row has its own prompt length. Compare places with `prompt_lengths[:, None]`."),
+    Mutant("first_prompt_length_for_all", lambda ids, mask, prompts: _with(
+               (mask[:, 1:] == 1) & (_places(ids) >= prompts[0]), ids[:, 1:]),
+           "The first row's prompt length serves for all rows. Each has its own: compare with "
+           "`prompt_lengths[:, None]`."),
+    Mutant("right_mask_wrong_tokens", lambda ids, mask, prompts: _with(
+               (mask[:, 1:] == 1) & (_places(ids) >= prompts[:, None]), ids[:, :-1]),
+           "The mask is right, but the tokens are those just read, `input_ids[:, :-1]`. The "
+           "targets are the next ones, `input_ids[:, 1:]`."),
     Mutant("zeros_where_ignored", _zeros,
            "0 is a token. What is not learned is marked with -100, which is none."),
     Mutant("in_place", _in_place,
