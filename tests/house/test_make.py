@@ -43,11 +43,11 @@ def make(root: Path, *arguments: str):
     (["build"], "-m tutorlib.cli build BROWSER="),
     (["peers"], "-m pip --disable-pip-version-check install --quiet --retries 1 --no-compile "
                 "--no-deps -r requirements-peers.txt BROWSER="),
-    (["test"], "-m pytest BROWSER="),
+    (["test"], "-m pytest -n 2 --dist worksteal BROWSER="),
     (["test-fast"], "-m pytest -m not slow and not browser BROWSER="),
 ])
 def test_targets_set_up_first_and_use_the_environment(clone, monkeypatch, arguments, expected):
-    for name in ("BROWSER", "TESTS", "PORT", "UNIT"):
+    for name in ("BROWSER", "TESTS", "PORT", "UNIT", "WORKERS"):
         monkeypatch.delenv(name, raising=False)
     done = make(clone, *arguments)
     lines = [line.rstrip() for line in done.stdout.splitlines() if "echo" not in line]
