@@ -95,8 +95,8 @@ asked = len(example[0].prompt_ids)
 answer_logps = surprise[asked - 1:]
 least = int(answer_logps.argmin())
 token_strip(words, {"log π, base (nats)": surprise}, prompt=asked,
-            title=f"An answer of {len(answer_logps)} tokens and {float(-answer_logps.sum()):.1f} nats: the base model is surprised "
-                  f"most by \"{words[asked + least]}\" ({float(answer_logps[least]):.1f})")
+            title=f"An answer of {len(answer_logps)} tokens and {float(-answer_logps.sum()):.1f} nats: in it the base model is "
+                  f"surprised most by \"{words[asked + least]}\" ({float(answer_logps[least]):.1f})")
 
 # %% [markdown] exercise="sft_is_imitation.shift_and_mask"
 r"""
