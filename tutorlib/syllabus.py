@@ -62,7 +62,7 @@ UNITS = (
     Unit("09", "language_mdp", "The language MDP", "III",
          "See text generation as a decision process, and solve a small one exactly", 120, ("03",)),
     Unit("10", "sft_is_imitation", "SFT is imitation", "III",
-         "Fine-tune a language model and recognise behaviour cloning", 120, ("04", "09")),
+         "Fine-tune a language model and recognise behaviour cloning", 140, ("04", "09")),
     Unit("11", "reward_models", "Reward models", "IV",
          "Turn comparisons between answers into a reward", 0, ("10",)),
     Unit("12", "verifiers_and_process_rewards", "Verifiers and process rewards", "IV",
