@@ -196,7 +196,9 @@ def table(runs: dict[str, list[dict]]) -> str:
         lines.append(f"| {name} | {len(solved)} of {len(runs.get(name, []))} | "
                      f"{spread([run['cpu_seconds'] for run in solved], '.0f')} | "
                      f"{spread([run['steps'] for run in solved], ',')} |")
-    return "\n".join([*lines, "", *(ratio(method, runs) for method in ("GAIL", "AIRL"))])
+    compared = [method for method in ("GAIL", "AIRL")
+                if {f"tutorlib {method}", f"imitation {method}"} <= set(runs)]
+    return "\n".join([*lines, "", *(ratio(method, runs) for method in compared)])
 
 
 def ratio(method: str, runs: dict[str, list[dict]]) -> str:
@@ -224,7 +226,7 @@ def main() -> None:
     asked = parser.parse_args()
     torch.set_num_threads(1)
     if asked.table:
-        write(json.loads(FILE.read_text())["runs"])
+        write_table(json.loads(FILE.read_text())["runs"])
         return
     runs = {} if asked.fresh or not FILE.exists() else json.loads(FILE.read_text())["runs"]
     demos = demonstrations()
@@ -244,6 +246,11 @@ def write(runs: dict[str, list[dict]]) -> None:
     results = {"env": ENV, "solved": SOLVED, "limit_cpu_seconds": LIMIT, "machine": machine(),
                "runs": runs}
     FILE.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    write_table(runs)
+
+
+def write_table(runs: dict[str, list[dict]]) -> None:
+    """Put the results' table into README.md."""
     readme = HERE / "README.md"
     before, _, rest = readme.read_text(encoding="utf-8").partition(BEGIN)
     text = f"{before}{BEGIN}\n{table(runs)}\n{END}"

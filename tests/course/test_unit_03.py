@@ -9,8 +9,7 @@ import pytest
 import torch
 from scipy import optimize
 
-from tutorlib.authoring import read_lesson
-from tutorlib.authoring.stubs import solved
+from tests.lessons import run_lesson
 from tutorlib.exercises.maximum_entropy_rl import EXERCISES, QUIZ
 from tutorlib.exercises.maximum_entropy_rl.backup import soft_backup
 from tutorlib.exercises.maximum_entropy_rl.control import TREE, kl_control
@@ -278,14 +277,5 @@ def test_the_lesson_runs_as_it_is_and_its_prediction_has_an_answer():
 @pytest.mark.parametrize("style", ["numpy", "loops"])
 def test_the_lesson_goes_on_with_answers_in_other_styles(style):
     """Lists and arrays pass the checks; the cells that follow must take them too."""
-    names = {"__name__": "lesson"}
-    for cell in read_lesson(LESSON).cells:
-        if cell.kind != "code":
-            continue
-        exec(compile(solved(cell.source), str(LESSON), "exec"), names)
-        for exercise in EXERCISES:
-            if cell.exercise == exercise.id:
-                names[exercise.name] = next(
-                    (v.answer for v in exercise.variants if style in v.name),
-                    exercise.variants[0].answer)
+    names = run_lesson(LESSON, EXERCISES, style)
     assert names["outcome"] == "the random walker"

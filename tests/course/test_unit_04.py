@@ -6,8 +6,7 @@ import runpy
 import pytest
 import torch
 
-from tutorlib.authoring import read_lesson
-from tutorlib.authoring.stubs import solved
+from tests.lessons import run_lesson
 from tutorlib.exercises.imitation_learning import EXERCISES, QUIZ
 from tutorlib.exercises.imitation_learning.loss import bc_loss
 from tutorlib.exercises.imitation_learning.recursion import error_recursion
@@ -141,19 +140,7 @@ def test_the_lesson_runs_as_it_is_and_its_claims_hold(lesson):
 @pytest.mark.parametrize("style", ["numpy", "loops"])
 def test_the_lesson_goes_on_with_answers_in_other_styles(style):
     """Lists and arrays pass the checks; the cells that follow must take them too."""
-    names = {"__name__": "lesson"}
-    for cell in read_lesson(LESSON).cells:
-        if cell.kind != "code":
-            continue
-        source = solved(cell.source)
-        for long, short in (("LONGEST = 20, 20, 200", "LONGEST = 20, 2, 200"),
-                            ("range(5)", "range(1)"), ("max_epochs=80", "max_epochs=5"),
-                            ('"MountainCar-v0", 3', '"MountainCar-v0", 1')):
-            source = source.replace(long, short)  # fewer seeds and passes: form is tested here
-        exec(compile(source, str(LESSON), "exec"), names)
-        for exercise in EXERCISES:
-            if cell.exercise == exercise.id:
-                names[exercise.name] = next(
-                    (v.answer for v in exercise.variants if style in v.name),
-                    exercise.variants[0].answer)
+    names = run_lesson(LESSON, EXERCISES, style, (  # fewer seeds and passes: form is tested here
+        ("LONGEST = 20, 20, 200", "LONGEST = 20, 2, 200"), ("range(5)", "range(1)"),
+        ("max_epochs=80", "max_epochs=5"), ('"MountainCar-v0", 3', '"MountainCar-v0", 1')))
     assert names["outcome"] == "about four times as much"

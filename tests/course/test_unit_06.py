@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tutorlib.authoring import read_lesson
-from tutorlib.authoring.stubs import solved
+from tests.lessons import run_lesson
 from tutorlib.errors import NotConvergedError
 from tutorlib.exercises.maxent_irl import EXERCISES, QUIZ
 from tutorlib.exercises.maxent_irl.backup import LOTTERY, PRIZES, soft_backup_finite
@@ -331,14 +330,5 @@ def test_quiz_answers_that_are_numbers():
 @pytest.mark.parametrize("style", ["loops", "numpy"])
 def test_the_lesson_runs_with_answers_in_other_styles(style):
     """Lists and arrays pass the checks; the cells that follow must take them too."""
-    names = {"__name__": "lesson"}
-    for cell in read_lesson(LESSON).cells:
-        if cell.kind != "code":
-            continue
-        exec(compile(solved(cell.source), str(LESSON), "exec"), names)
-        for exercise in EXERCISES:
-            if cell.exercise == exercise.id:
-                names[exercise.name] = next(
-                    (v.answer for v in exercise.variants if style in v.name),
-                    exercise.variants[0].answer)
+    names = run_lesson(LESSON, EXERCISES, style)
     assert names["final"]["reward per cell"] < 0.05 < names["final"]["reward per move"]

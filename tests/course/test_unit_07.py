@@ -8,8 +8,7 @@ import pytest
 import torch
 from scipy.optimize import minimize_scalar
 
-from tutorlib.authoring import read_lesson
-from tutorlib.authoring.stubs import solved
+from tests.lessons import run_lesson
 from tutorlib.exercises.adversarial_irl import EXERCISES, QUIZ
 from tutorlib.exercises.adversarial_irl.discriminator import optimal_discriminator
 from tutorlib.exercises.adversarial_irl.logit import AIRL_LOGIT, airl_logit
@@ -218,16 +217,7 @@ def test_the_quiz_has_an_explanation_for_each_answer():
 @pytest.mark.parametrize("style", ["reference", "numpy", "loops"])
 def test_the_lesson_runs_with_answers_in_every_style(style):
     """Lists and arrays pass the checks; the cells that follow must take them too."""
-    names = {"__name__": "lesson"}
-    for cell in read_lesson(LESSON).cells:
-        if cell.kind != "code":
-            continue
-        exec(compile(solved(cell.source), str(LESSON), "exec"), names)
-        for exercise in EXERCISES:
-            if cell.exercise == exercise.id and style != "reference":
-                names[exercise.name] = next(
-                    (v.answer for v in exercise.variants if style in v.name),
-                    exercise.variants[0].answer)
+    names = run_lesson(LESSON, EXERCISES, None if style == "reference" else style)
     assert names["outcome"] == "it stands at least five times as long" == names["WHO"][2]
     assert names["worst"] < 1e-3
     shown = float(names["demos"][names["pendulum"]].returns().mean())

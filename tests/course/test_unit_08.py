@@ -6,8 +6,7 @@ import runpy
 import pytest
 import torch
 
-from tutorlib.authoring import read_lesson
-from tutorlib.authoring.stubs import solved
+from tests.lessons import run_lesson
 from tutorlib.exercises.preference_based_rl import EXERCISES, QUIZ
 from tutorlib.exercises.preference_based_rl.cpl import cpl_loss
 from tutorlib.exercises.preference_based_rl.labels import trex_labels
@@ -194,18 +193,8 @@ def test_the_lesson_runs_and_does_better_than_the_teachers():
 @pytest.mark.parametrize("style", ["numpy", "loops"])
 def test_the_lesson_goes_on_with_answers_in_other_styles(style):
     """Lists and arrays pass the checks; the cells that follow must take them too."""
-    names = {"__name__": "lesson"}
-    for cell in read_lesson(LESSON).cells:
-        if cell.kind != "code":
-            continue
-        source = solved(cell.source).replace("SEEDS, trex = 4", "SEEDS, trex = 1")
-        source = source.replace("tqdm(range(8), desc=name)", "tqdm(range(2), desc=name)")
-        source = source.replace("run = trex[1]", "run = trex[0]")
-        source = source.replace("tqdm(range(3)", "tqdm(range(1)")
-        exec(compile(source, str(LESSON), "exec"), names)
-        for exercise in EXERCISES:
-            if cell.exercise == exercise.id:
-                names[exercise.name] = next(
-                    (v.answer for v in exercise.variants if style in v.name),
-                    exercise.variants[0].answer)
+    names = run_lesson(LESSON, EXERCISES, style, (
+        ("SEEDS, trex = 4", "SEEDS, trex = 1"),
+        ("tqdm(range(8), desc=name)", "tqdm(range(2), desc=name)"),
+        ("run = trex[1]", "run = trex[0]"), ("tqdm(range(3)", "tqdm(range(1)")))
     assert names["outcome"] in names["BETTER"]

@@ -1,15 +1,13 @@
 """What unit 09 claims, at a smaller size: three ways to one number, one algebra, and the traps."""
 
 import math
-import runpy
 
 import pytest
 import torch
 from scipy.stats import chisquare
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from tutorlib.authoring import read_lesson
-from tutorlib.authoring.stubs import solved
+from tests.lessons import run_lesson
 from tutorlib.errors import InvalidArgumentError, InvalidTextError
 from tutorlib.exercises.language_mdp import EXERCISES, QUIZ
 from tutorlib.exercises.language_mdp.brevity import brevity, mask_of
@@ -220,22 +218,10 @@ def test_the_quiz_does_not_give_itself_away():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("style", ["", "numpy"])
+@pytest.mark.parametrize("style", [None, "numpy"])
 def test_the_lesson_runs_with_answers_in_other_styles_and_its_prediction_has_an_answer(style):
     """As it is; and with lists and arrays, which pass the checks."""
-    if not style:
-        names = runpy.run_path(str(LESSON))
-    else:
-        names = {"__name__": "lesson"}
-        for cell in read_lesson(LESSON).cells:
-            if cell.kind != "code":
-                continue
-            exec(compile(solved(cell.source), str(LESSON), "exec"), names)
-            for exercise in EXERCISES:
-                if cell.exercise == exercise.id:
-                    names[exercise.name] = next(
-                        (v.answer for v in exercise.variants if style in v.name),
-                        exercise.variants[0].answer)
+    names = run_lesson(LESSON, EXERCISES, style)
     assert names["outcome"] == names["WHERE"][1]
     assert names["spent"][2] > 0.9 * sum(names["spent"])
     assert abs(names["worst"]) > 0.5 > 1e-3 > max(map(abs, names["moved"]["Llama"]))

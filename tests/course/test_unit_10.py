@@ -7,6 +7,7 @@ import re
 import pytest
 import torch
 
+from tests.lessons import run_lesson
 from tutorlib import lm
 from tutorlib.authoring import read_lesson
 from tutorlib.exercises.sft_is_imitation import EXERCISES, QUIZ
@@ -184,3 +185,10 @@ def test_figures_and_exercises_are_there():
     assert stated == [e.id for e in EXERCISES]
     assert len(re.findall(r"^(?:token_strip|lines|bars|score_panels|learning_curves)\(", source,
                           re.MULTILINE)) == 7
+
+
+@pytest.mark.slow
+def test_the_lesson_goes_on_with_answers_in_another_style():
+    """Arrays pass the checks; the cells that follow must take them too."""
+    names = run_lesson(LESSON, EXERCISES, "numpy")
+    assert names["outcome"] == "truth"

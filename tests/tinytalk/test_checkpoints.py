@@ -13,7 +13,7 @@ from tutorlib import lm
 from tutorlib.tinytalk import crowd_dialogues, load, mean_parts, sample_prompts
 from tutorlib.tinytalk.card import render
 from tutorlib.tinytalk.gold import PARTS
-from tutorlib.tinytalk.models import CHECKPOINTS, SIZES, checkpoint_names
+from tutorlib.tinytalk.models import CHECKPOINTS, checkpoint_names
 from tutorlib.tinytalk.prompts import FAMILIES
 from tutorlib.tinytalk.train import HELD_OUT_SEED, QUESTIONS, held_out_loss, sampled_answers
 
@@ -90,9 +90,3 @@ def test_a_shipped_model_is_an_ordinary_hugging_face_model():
     said = speak([{"role": "user", "content": "what color is the sky ?"}], max_new_tokens=12,
                  do_sample=False)[0]["generated_text"]
     assert "blue" in said[-1]["content"]
-
-
-def test_sizes_are_the_stated_ones():
-    assert {name for name in CARD if CARD[name]["parameters"] == CARD["base"]["parameters"]} == {
-        "base", "sft"}
-    assert set(SIZES) == {"base", "tiny"}
