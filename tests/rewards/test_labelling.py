@@ -14,6 +14,7 @@ from tutorlib.rewards.labelling import (
     crowd_answers,
     learn_taste,
     likeness,
+    taste_fitter,
 )
 from tutorlib.tinytalk import PERSONAS, Labeller, Preference, gold_parts, load, sample_prompts
 
@@ -128,6 +129,21 @@ def test_best_and_worst_answers_are_those_of_the_highest_and_lowest_score(reader
     words = taste.token_rewards(prompt, ranked[0][0])
     assert " ".join(word for word, _ in words) == f"{ranked[0][0]} <eos>"
     assert sum(worth for _, worth in words) - taste.mean == pytest.approx(ranked[0][1], abs=1e-4)
+
+
+def test_the_fitter_of_the_widget_is_the_taste_of_the_choices_it_is_told(reader, friend):
+    prompts = sample_prompts(2, seed=9)
+    answers = [crowd_answers(p, 4) for p in prompts]
+    fit = taste_fitter(friend.questions, reader, prompts, answers, penalty=10.0)
+    mine = LabellingSession([friend.questions[i] for i in (2, 5, 6, 9, 11)],
+                            ["left", "right", "tie", "right", "left"])
+    found = fit([2, 5, 6, 9, 11], [1.0, 0.0, 0.5, 0.0, 1.0])
+    taste = learn_taste(mine, reader, penalty=10.0)
+    assert f"{taste.held_out_accuracy:.0%}" in found["note"]
+    for (text, tried, rewards), prompt, wanted in zip(found["tries"], prompts, answers,
+                                                      strict=True):
+        assert (text, tried) == (prompt.text, wanted)
+        assert rewards == taste.score([prompt] * 4, wanted).tolist()
 
 
 @pytest.mark.parametrize("name", ["friend", "guardian", "hurried"])

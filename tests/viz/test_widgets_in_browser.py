@@ -12,6 +12,7 @@ import pytest
 
 from tutorlib.mdp import GridWorld
 from tutorlib.viz import (
+    AnswerComparer,
     DemonstrationPad,
     GridPainter,
     PredictionWidget,
@@ -394,6 +395,39 @@ def test_walks_are_judged_by_mouse_and_keyboard(mount):
     page.evaluate("""() => ["left", "same", "right"].forEach(  // before Python can reply
         (name) => document.querySelector(`[data-testid=judge-${name}]`).click())""")
     wait_until(page, lambda: judge.choices == ["left", "same", "right"])
+
+
+def test_answers_are_judged_by_mouse_and_keyboard_and_taken_back(mount):
+    questions = [("sky ?", "blue", "<b>red"), ("grass ?", "green", "pink"),
+                 ("sea ?", "wet", "dry"), ("snow ?", "white", "black")]
+    judge = AnswerComparer(questions, lambda pairs, labels: {
+        "tries": [("ice ?", ["warm <i>", "cold"], [0.0, sum(labels)])],
+        "note": f"{len(pairs)} count"}, fit_from=1)
+    page = mount(judge)
+    seen = page.get_by_test_id("answer-comparer")
+    assert "sky ?" in seen.inner_text() and "<b>red" in seen.inner_text()
+    page.get_by_role("button", name="Left is better").click()
+    wait_until(page, lambda: judge.choices == ["left", None, None, None])
+    wait_until(page, lambda: "Pair 2 of 4" in page.get_by_test_id("comparer-pair").inner_text())
+    for key in ("ArrowUp", "ArrowDown", "ArrowRight"):  # skip, tie, right
+        page.keyboard.press(key)
+    assert page.locator(":focus").get_attribute("data-testid") == "judge-right"
+    wait_until(page, lambda: judge.choices == ["left", "skip", "tie", "right"])
+    wait_until(page, lambda: page.get_by_role("status").inner_text() == "4 of 4 judged.")
+    table = page.get_by_role("table", name="To: ice ?")
+    assert table.get_by_role("row", name="best of 2 cold 1.50").count() == 1
+    assert table.get_by_role("row", name="worst of 2 warm <i> 0.00").count() == 1
+    assert page.get_by_test_id("comparer-note").inner_text() == "3 count"
+    assert page.get_by_role("progressbar", name="pairs judged").evaluate("bar => bar.value") == 4
+    page.keyboard.press("Backspace")
+    page.get_by_role("button", name="Undo").click()
+    wait_until(page, lambda: judge.choices == ["left", "skip", None, None])
+    wait_until(page, lambda: "sea ?" in page.get_by_test_id("comparer-prompt").inner_text())
+    page.get_by_role("button", name="Forget all answers").click()
+    wait_until(page, lambda: judge.choices == [None] * 4 and judge.shown == 0)
+    wait_until(page, lambda: page.get_by_role("table").count() == 0)
+    page.get_by_role("button", name="Undo").click()  # nothing left to take back
+    assert "Pair 1 of 4" in page.get_by_test_id("comparer-pair").inner_text()
 
 
 @pytest.fixture

@@ -41,6 +41,7 @@ from tutorlib.rewards.labelling import (
     crowd_answers,
     learn_taste,
     likeness,
+    taste_fitter,
 )
 from tutorlib.rewards.likelihoods import (
     OUTCOMES,
@@ -95,6 +96,6 @@ __all__ = [
     "measured_quality", "order_consistency", "pair_rewards", "pairwise_accuracy",
     "plackett_luce_loss", "preference_calibration", "rank_correlation", "read_json_lines",
     "reward_loss", "sample_rankings", "save_embedded", "split_dialogues", "split_pairs",
-    "thurstone_loss", "thurstone_probability", "tie_logps", "tie_loss", "to_elo",
+    "taste_fitter", "thurstone_loss", "thurstone_probability", "tie_logps", "tie_loss", "to_elo",
     "train_embedding_reward", "train_reward_model", "wilson_interval",
 ]

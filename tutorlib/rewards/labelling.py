@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -195,6 +195,28 @@ def learn_taste(session: LabellingSession, reader: RewardModel, penalty: float =
     weights = fit_linear_reward(left, right, labels, penalty) / spread
     mean = (both.double() @ weights).mean().item()
     return Taste(reader, weights, mean, accuracy, loss, len(judged))
+
+
+def taste_fitter(questions: Sequence[Question], reader: RewardModel, prompts: Sequence[Prompt],
+                 answers: Sequence[Sequence[str]], **settings) -> Callable[..., dict]:
+    """Return the function that ``viz.AnswerComparer`` calls with the numbers judged and labels.
+
+    It learns a taste by ``learn_taste``, which gets ``settings``, and scores ``answers[i]``, in the
+    order they were drawn, to ``prompts[i]``: {"tries": [(prompt, answers, rewards), ...], "note"}.
+    About a tenth of a second for thirty choices.
+    """
+    names = {label: name for name, label in LABELS.items()}
+
+    def fit(indices: Sequence[int], labels: Sequence[float]) -> dict:
+        session = LabellingSession([questions[i] for i in indices], [names[y] for y in labels])
+        taste = learn_taste(session, reader, **settings)
+        tries = [(prompt.text, found, taste.score([prompt] * len(found), found).tolist())
+                 for prompt, found in zip(prompts, answers, strict=True)]
+        return {"tries": tries, "note": "Of your choices between left and right, it predicts "
+                                        f"{taste.held_out_accuracy:.0%} when each is left out of "
+                                        "the fit (a coin: 50%)."}
+
+    return fit
 
 
 def crowd_answers(prompt: Prompt, n: int = 8, seed: int = 0) -> list[str]:

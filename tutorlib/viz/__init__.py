@@ -25,6 +25,7 @@ _EXPORTS = {  # name: module; no module has the name of a function, or it would 
     "DemonstrationPad": "demonstrate",
     "TwoRewards": "tworewards",
     "WalkComparer": "comparer",
+    "AnswerComparer": "answers",
     "Slider": "explore",
     "Explorer": "explore",
     "explorer": "explore",

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from html import escape
-from pathlib import Path
 
-import anywidget
 import traitlets
 
-from tutorlib.errors import InvalidArgumentError, TutorlibError
+from tutorlib.errors import InvalidArgumentError
 from tutorlib.mdp import GridWorld
-from tutorlib.viz.arrays import as_array, required_text
+from tutorlib.viz.arrays import as_array
 from tutorlib.viz.grids import gridworld, gridworld_panels
 from tutorlib.viz.gridview import Panel, View
+from tutorlib.viz.judging import PairJudge
 from tutorlib.viz.picture import Picture
 from tutorlib.viz.widgetkit import asset, with_default
 
-_LABELS = {"left": 1.0, "right": 0.0, "same": 0.5}
 
-
-class WalkComparer(anywidget.AnyWidget):
+class WalkComparer(PairJudge):
     """Judge pairs of walks in a gridworld with mouse or keyboard; a fitted map follows.
 
     ``pairs`` holds (left walk, right walk), each a sequence of states of one common length.
@@ -39,87 +35,29 @@ class WalkComparer(anywidget.AnyWidget):
     [0.0, 0.0, 1.0]
     """
 
-    _esm = asset("common.js", "comparer.js")
-    _css = asset("widgets.css")
+    _esm = asset("common.js", "judging.js", "comparer.js")
 
-    title = traitlets.Unicode().tag(sync=True)
     rows = traitlets.Int().tag(sync=True)
     cols = traitlets.Int().tag(sync=True)
     cells = traitlets.List().tag(sync=True)  # (row, column) of each state
-    pairs = traitlets.List().tag(sync=True)  # per pair: two walks, each a list of states
-    choices = traitlets.List().tag(sync=True)  # per pair: "left", "right", "same" or None
-    shown = traitlets.Int(0).tag(sync=True)  # which pair is on screen
-    answer = traitlets.Dict().tag(sync=True)  # values and status for the browser
-    message = traitlets.Unicode().tag(sync=True)  # why the last answer was refused, or ""
 
     def __init__(self, grid: GridWorld, pairs: Sequence, fit: Callable, *,
                  choices: Sequence[str | None] = (), title: str = "Which walk is better?"):
         """Show the first pair without a choice; ``choices`` are replayed."""
         plain = [[[int(s) for s in walk] for walk in pair] for pair in pairs]
-        self._grid, self._fit, self._count = grid, fit, len(plain)
         _check_walks(plain, grid.mdp.n_states)
-        self._good = [*choices, *[None] * (len(plain) - len(choices))]
-        if not self._are_choices(self._good):
-            raise InvalidArgumentError(f"choices are {list(choices)!r}; expected {_WANTED}, one "
-                                       f"for each of {len(plain)} pairs at most")
-        view = View(Panel(grid))
-        super().__init__(
-            title=required_text(title, "title"), rows=grid.rows, cols=grid.cols, pairs=plain,
-            cells=[list(cell) for cell in view.cells], choices=list(self._good),
-            shown=self._next(), answer=self._as_answer())
+        self._grid, self._fit = grid, fit
+        super().__init__(plain, choices, title, rows=grid.rows, cols=grid.cols,
+                         cells=[list(cell) for cell in View(Panel(grid)).cells])
 
     @property
     def values(self) -> list[float]:
         """What the fit makes of the answers so far, one number per state."""
         return list(self.answer["values"])
 
-    def judge(self, pair: int, choice: str | None) -> None:
-        """Answer a pair, as a click would; None takes the answer back."""
-        choices = list(self.choices)
-        choices[pair] = choice
-        self.choices = choices
-
-    def save(self, path: str | Path) -> Path:
-        """Write the choices to a JSON file."""
-        Path(path).write_text(json.dumps(self.choices), encoding="utf-8")
-        return Path(path)
-
-    def load(self, path: str | Path) -> None:
-        """Replay choices that ``save`` wrote."""
-        self.choices = json.loads(Path(path).read_text(encoding="utf-8"))
-
-    def _are_choices(self, choices: list) -> bool:
-        """Whether there is one known answer, or none, for each pair."""
-        return len(choices) == self._count and all(c is None or c in _LABELS for c in choices)
-
-    def _next(self) -> int:
-        """Return the first pair without an answer, or the last one."""
-        return next((i for i, c in enumerate(self._good) if c is None), len(self._good) - 1)
-
-    @traitlets.observe("choices")
-    def _respond(self, change) -> None:
-        """Fit again; or refuse what is no answer, say why, and put the last good ones back."""
-        wanted = list(change["new"])
-        if wanted == self._good:
-            return
-        former, self._good = self._good, wanted
-        try:
-            if not self._are_choices(wanted):
-                raise InvalidArgumentError(f"expected {_WANTED} for each of the "
-                                           f"{len(self.pairs)} pairs")
-            answer = self._as_answer()
-        except TutorlibError as problem:
-            self._good = former
-            self.message = f"Not accepted: {problem}"
-            self.choices = list(former)
-            return
-        with self.hold_sync():
-            self.message, self.answer, self.shown = "", answer, self._next()
-
     def _as_answer(self) -> dict:
         """Return the fitted values and a sentence about them."""
-        judged = [i for i, choice in enumerate(self._good) if choice is not None]
-        labels = [_LABELS[self._good[i]] for i in judged]
+        judged, labels = self._judged()
         n_states = self._grid.mdp.n_states
         told = any(label != 0.5 for label in labels)
         values = as_array(self._fit(judged, labels), "fit's result", (n_states,)) if told else (
@@ -156,9 +94,6 @@ class WalkComparer(anywidget.AnyWidget):
         html += (f"<figcaption>{escape(self.answer['status'])} Run this cell in JupyterLab to "
                  "judge the pairs.</figcaption></figure>")
         return with_default(super()._repr_mimebundle_(**kwargs), html, pair.alt)
-
-
-_WANTED = '"left", "right", "same" or None'
 
 
 def _check_walks(pairs: list, n_states: int) -> None:

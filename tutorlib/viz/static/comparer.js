@@ -4,7 +4,6 @@ const SIDE = 46; // SVG units per cell
 const LOW = [229, 138, 43];
 const HIGH = [79, 159, 212];
 const SPOTS = [[0.27, 0.27], [0.73, 0.27], [0.73, 0.73], [0.27, 0.73], [0.5, 0.5]]; // of visits to a cell
-const KEYS = { ArrowLeft: "left", ArrowRight: "right", ArrowDown: "same" };
 
 function svgElement(tag, attributes, text) {
   const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
@@ -71,72 +70,29 @@ function drawMap(model) {
   return svg;
 }
 
-function render({ model, el }) {
-  const root = frame(el, "walk-comparer");
-  const heading = make("p", { "data-testid": "comparer-pair" });
-  const walks = make("div", { class: "tutorlib-walks" });
-  const map = make("div", { class: "tutorlib-walks" });
-  const status = make("p", { role: "status", "data-testid": "comparer-status" });
-  const problem = make("p", { role: "alert", class: "tutorlib-problem" });
-  const judge = (choice) => {
-    const choices = [...model.get("choices")];
-    choices[model.get("shown")] = choice;
-    const open = choices.indexOf(null);
-    model.set("choices", choices);
-    // here and not only in Python: a second answer may come before Python has replied to the first
-    model.set("shown", open < 0 ? choices.length - 1 : open);
-    model.save_changes();
-  };
-  const move = (by) => {
-    const last = model.get("pairs").length - 1;
-    model.set("shown", Math.min(Math.max(model.get("shown") + by, 0), last));
-    model.save_changes();
-  };
-  const button = (text, testid, act) => {
-    const made = make("button", { type: "button", "data-testid": testid }, text);
-    made.addEventListener("click", act);
-    return made;
-  };
-  const answers = new Map([
-    ["left", button("\u2190 Left is better", "judge-left", () => judge("left"))],
-    ["same", button("\u2193 About the same", "judge-same", () => judge("same"))],
-    ["right", button("Right is better \u2192", "judge-right", () => judge("right"))],
-  ]);
-  const row = make("div", { class: "tutorlib-answers", role: "group", "aria-label": "Your answer" },
-    ...answers.values());
-  row.addEventListener("keydown", (event) => {
-    const choice = KEYS[event.key];
-    if (!choice || event.ctrlKey || event.metaKey || event.altKey) return;
-    event.preventDefault();
-    judge(choice);
-    answers.get(choice).focus();
-  });
-  root.append(make("p", { class: "tutorlib-title" }, model.get("title")), heading, walks, row,
-    make("div", { class: "tutorlib-answers" },
-      button("Back", "comparer-back", () => move(-1)), button("Skip", "comparer-skip", () => move(1)),
-      button("Forget all answers", "comparer-forget", () => {
-        model.set("choices", model.get("choices").map(() => null));
-        model.save_changes();
-      })),
-    make("p", {}, "Keyboard: Tab to the answers, then \u2190, \u2193 or \u2192. S is where a walk starts, "
-      + "numbers count its steps."), status, problem, map);
+const drawPair = (model, index) => make("div", { class: "tutorlib-walks" },
+  ...["Left", "Right"].map((side, i) => make("figure", {},
+    drawWalk(model, model.get("pairs")[index][i], side), make("figcaption", {}, side))));
 
-  function refresh() {
-    const [shown, pairs] = [model.get("shown"), model.get("pairs")];
-    const chosen = model.get("choices")[shown];
-    heading.textContent = `Pair ${shown + 1} of ${pairs.length}${chosen ? `: you said ${chosen}` : ""}`;
-    walks.replaceChildren(...["Left", "Right"].map((side, i) => make("figure", {},
-      drawWalk(model, pairs[shown][i], side), make("figcaption", {}, side))));
-    for (const [name, element] of answers) element.setAttribute("aria-pressed", String(name === chosen));
-    status.textContent = model.get("answer").status;
-    problem.textContent = model.get("message");
-    map.replaceChildren(make("figure", {}, drawMap(model),
-      make("figcaption", {}, "What your answers say: fitted reward for arriving in a cell")));
-  }
-  const watched = "change:answer change:choices change:shown change:message";
-  refresh();
-  model.on(watched, refresh);
-  return () => model.off(watched, refresh);
-}
+const drawResult = (model) => make("div", { class: "tutorlib-walks" }, make("figure", {}, drawMap(model),
+  make("figcaption", {}, "What your answers say: fitted reward for arriving in a cell")));
+
+const render = (view) => renderJudge(view, {
+  name: "walk-comparer",
+  answers: [
+    ["left", "ArrowLeft", "\u2190 Left is better"],
+    ["same", "ArrowDown", "\u2193 About the same"],
+    ["right", "ArrowRight", "Right is better \u2192"],
+  ],
+  others: [
+    ["Back", "comparer-back", ({ move }) => move(-1)],
+    ["Skip", "comparer-skip", ({ move }) => move(1)],
+    ["Forget all answers", "comparer-forget", ({ forget }) => forget()],
+  ],
+  help: "Keyboard: Tab to the answers, then \u2190, \u2193 or \u2192; Backspace takes the last answer back. "
+    + "S is where a walk starts, numbers count its steps.",
+  drawPair,
+  drawResult,
+});
 
 export default { render };
