@@ -260,7 +260,7 @@ IPO_KTO_SIMPO = Exercise(
         "return 1 - (torch.sigmoid(...) + torch.sigmoid(...)) / 2   # kto\n"
         "```",
     ),
-    why="All of them push the same difference apart. They differ in when they stop: DPO never quite,"
+    why="All of them push the same difference apart. They differ in when they stop: DPO never does,"
         " IPO at a fixed distance, KTO when an answer is clearly above or *hopelessly* below the "
         "reference point, SimPO at a margin per token, without asking where it started.",
     index_names=lambda case, index: f"{case.args[0]}, pair {index[0]}",
