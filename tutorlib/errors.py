@@ -42,6 +42,15 @@ class InvalidModelError(TutorlibError, ValueError):
     """A language model does not fit its tokenizer, or its numbers are NaN."""
 
 
+class TrainingDivergedError(TutorlibError, RuntimeError):
+    """Training left the rails: NaN, or a policy far from its reference; weights were given back."""
+
+    def __init__(self, message: str, history: list[dict] | None = None):
+        """Keep the records of the steps before, as ``history``."""
+        super().__init__(message)
+        self.history = [] if history is None else history
+
+
 class ModelNotFoundError(TutorlibError, OSError):
     """No language model of this name is in this folder, in the cache or within reach."""
 

@@ -35,6 +35,7 @@ from tutorlib.posttraining.exact import (
     leaf_scores,
     policy_gap,
 )
+from tutorlib.posttraining.guard import guarded
 from tutorlib.posttraining.kl import adaptive_beta, kl_estimate, token_rewards
 from tutorlib.posttraining.policy_gradient import (
     PolicyGradientSettings,
@@ -75,7 +76,7 @@ __all__ = [
     "Rollouts", "TokenPPOSettings", "ValueModel", "adaptive_beta", "collate_preferences",
     "collect", "dpo_loss", "draw_prompts", "encode_preferences", "estimator_errors",
     "exact_gradient", "exact_objective", "expected_dpo_loss", "explained_variance",
-    "frozen_copy", "gradient_estimates", "hinge_loss", "implicit_advantages",
+    "frozen_copy", "gradient_estimates", "guarded", "hinge_loss", "implicit_advantages",
     "implicit_reward", "ipo_loss", "judge_by", "judged_pairs", "kl_estimate", "kto_loss",
     "kto_reference_point", "leaf_scores", "log_ratio_gap", "logps_and_entropy",
     "make_experience", "normalise_masked", "odds_ratio_loss", "orpo_loss", "pair_logps",

@@ -33,6 +33,7 @@ from tutorlib.posttraining.advantages import (
     normalise_masked,
     sequence_advantages,
 )
+from tutorlib.posttraining.guard import guarded
 from tutorlib.posttraining.kl import KLEstimator, adaptive_beta, kl_estimate
 from tutorlib.posttraining.preferences import RewardFunction, reference_for, score
 from tutorlib.posttraining.rollouts import Rollouts, collect, logps_and_entropy
@@ -125,6 +126,7 @@ class PolicyGradientSettings:
     normalise: bool = False  # divide advantages by their spread over the batch (sample std)
     beta: float = 0.05  # price of a nat of KL to the reference; 0: none
     kl_target: float | None = None  # steer beta towards this KL per answer, in nats; None: fixed
+    kl_limit: float | None = 100.0  # a KL per answer beyond it, in nats, is an error; None: never
     kl_in: Literal["reward", "loss"] = "reward"  # where it is paid
     kl_estimator: KLEstimator = "k1"  # see tutorlib.posttraining.kl for what each one's gradient is
     ratio: Literal["none", "token", "sequence"] = "none"  # none: plain log-probabilities
@@ -153,6 +155,8 @@ class PolicyGradientSettings:
             raise InvalidArgumentError(f"beta is {self.beta!r}; expected 0 or more")
         if self.kl_target is not None and not (self.beta > 0 and self.kl_target > 0):
             raise InvalidArgumentError("kl_target steers beta: both must be above 0")
+        if self.kl_limit is not None:
+            check_number("kl_limit", self.kl_limit)
         if self.baseline == "leave_one_out" and self.sampling.num_generations < 2:
             raise InvalidArgumentError("leave_one_out compares answers to the same prompt: give "
                                        "sampling=SamplingSettings(num_generations=2) or more")
@@ -173,6 +177,7 @@ def train_policy_gradient(model: nn.Module, tokenizer, prompts: Sequence[str],
     before the step: reward, reward_std, kl (per answer, k1, nats), entropy (per token), length,
     ended (share not cut off), advantage_std; and of the update: loss, grad_norm, clip_fraction,
     approx_kl (k3 of old to new policy per token, before the last pass), beta, learning_rate.
+    Raises TrainingDivergedError, with the model back at its last good weights; see ``guarded``.
 
     >>> from tutorlib.lm import tiny_model, word_tokenizer
     >>> tokenizer = word_tokenizer(["sky", "blue", "red"])
@@ -187,15 +192,18 @@ def train_policy_gradient(model: nn.Module, tokenizer, prompts: Sequence[str],
     reference = reference_for(model, reference)
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=0.0)
     past, beta, history = MovingAverage(), settings.beta, []
-    with evaluating(model):  # no dropout
+    guard = guarded([model], settings.kl_limit, history)
+    with evaluating(model), guard as check:  # no dropout
         for step in range(settings.steps):
             asked = draw_prompts(prompts, settings.prompts_per_step, generator)
             rollouts = collect(model, reference, tokenizer, asked, reward, settings.sampling,
                                generator, settings.add_special_tokens)
+            measures = rollouts.measures()
+            check(measures["kl"])
             advantages = _advantages(model, tokenizer, asked, rollouts, reward, past.value, beta,
                                      settings)
             share = 1 - step / settings.steps if settings.schedule == "linear" else 1.0
-            record = {"step": step, **rollouts.measures(), "beta": beta,
+            record = {"step": step, **measures, "beta": beta,
                       "advantage_std": advantages.std(correction=0).item(),
                       "learning_rate": settings.learning_rate * share}
             for _ in range(settings.passes):

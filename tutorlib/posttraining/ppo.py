@@ -28,6 +28,7 @@ from tutorlib.lm import SamplingSettings, evaluating, position_ids, sequence_val
 from tutorlib.lm.checks import accepts, check_completions, check_count, check_number, check_prompts
 from tutorlib.lm.scoring import AGGREGATES, Aggregate
 from tutorlib.posttraining.advantages import explained_variance, normalise_masked, token_gae
+from tutorlib.posttraining.guard import guarded
 from tutorlib.posttraining.kl import adaptive_beta, kl_estimate, token_rewards
 from tutorlib.posttraining.policy_gradient import Clip, ratio_loss
 from tutorlib.posttraining.preferences import RewardFunction, reference_for
@@ -108,6 +109,7 @@ class TokenPPOSettings:
     sampling: SamplingSettings = field(default_factory=SamplingSettings)  # of the answers
     beta: float = 0.05  # price of a nat of KL to the reference, paid token by token; 0: none
     kl_target: float | None = None  # steer beta towards this KL per answer, in nats; None: fixed
+    kl_limit: float | None = 100.0  # a KL per answer beyond it, in nats, is an error; None: never
     discount: float = 1.0  # of rewards a token later
     gae_lambda: float = 0.95  # 0: one-step advantages, 1: whole returns
     normalise: bool = True  # advantages to mean 0 and std 1 over the tokens of a batch
@@ -140,8 +142,9 @@ class TokenPPOSettings:
         if self.aggregate not in AGGREGATES:
             raise InvalidArgumentError(
                 f"aggregate is {self.aggregate!r}; expected one of {AGGREGATES}")
-        if self.max_kl is not None:
-            check_number("max_kl", self.max_kl)
+        for name in ("max_kl", "kl_limit"):
+            if getattr(self, name) is not None:
+                check_number(name, getattr(self, name))
         if self.sampling.greedy:
             raise InvalidArgumentError("greedy answers explore nothing; expected greedy=False")
 
@@ -165,7 +168,8 @@ def train_token_ppo(model: nn.Module, tokenizer, prompts: Sequence[str], reward:
     step and beta; of the answers: reward, reward_std, kl, length, ended (see ``Rollouts``) and
     explained_variance of the critic; and means over the gradient steps taken, ``updates`` of them:
     loss, policy_loss, value_loss, entropy, approx_kl (k3 of old to new policy per token),
-    clip_fraction, grad_norm.
+    clip_fraction, grad_norm. Raises TrainingDivergedError, with model and critic back at their last
+    good weights; see ``guarded``.
 
     >>> from tutorlib.lm import tiny_model, word_tokenizer
     >>> tokenizer = word_tokenizer(["sky", "blue", "red"])
@@ -183,14 +187,17 @@ def train_token_ppo(model: nn.Module, tokenizer, prompts: Sequence[str], reward:
         {"params": list(critic.parameters()), "lr": settings.critic_learning_rate}],
         weight_decay=0.0)
     beta, history = settings.beta, []
-    with evaluating(model), evaluating(critic):  # no dropout
+    guard = guarded([model, critic], settings.kl_limit, history)
+    with evaluating(model), evaluating(critic), guard as check:  # no dropout
         for step in range(settings.steps):
             asked = draw_prompts(prompts, settings.prompts_per_step, generator)
             rollouts = collect(model, reference, tokenizer, asked, reward, settings.sampling,
                                generator, settings.add_special_tokens)
+            measures = rollouts.measures()
+            check(measures["kl"])
             experience = make_experience(critic, rollouts, beta, settings)
             share = 1 - step / settings.steps if settings.schedule == "linear" else 1.0
-            record = {"step": step, "beta": beta, **rollouts.measures(),
+            record = {"step": step, "beta": beta, **measures,
                       "explained_variance": explained_variance(
                           experience.old_values, experience.returns, rollouts.completion_mask),
                       **_update(model, critic, optimizer, rollouts, experience, settings, share,

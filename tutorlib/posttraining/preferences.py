@@ -10,8 +10,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from tutorlib.errors import InvalidArgumentError, InvalidTextError
+from tutorlib.errors import InvalidArgumentError, InvalidModelError, InvalidTextError
 from tutorlib.lm import encode_completions, encode_prompts, evaluating, pad_rows, sequence_logps
+from tutorlib.lm.checks import vocabulary_size
 
 Judge = Callable[[list[str], list[str], list[str]], Sequence[float]]
 RewardFunction = Callable[[list[str], list[str]], Sequence[float]]
@@ -143,12 +144,20 @@ def reference_for(model: nn.Module, reference: nn.Module | None) -> nn.Module:
     """Return the reference that was given, or the model as it is now, frozen.
 
     Raises InvalidArgumentError if the reference is the model itself: it would move along, and the
-    KL to it would always be 0.
+    KL to it would always be 0; InvalidModelError if it speaks another vocabulary.
     """
     if reference is model:
         raise InvalidArgumentError("the reference is the very model that is trained, and would move"
                                    " with it; leave it out, or pass frozen_copy(model)")
-    return frozen_copy(model) if reference is None else reference
+    if reference is None:
+        return frozen_copy(model)
+    sizes = vocabulary_size(model), vocabulary_size(reference)
+    if sizes[0] != sizes[1]:
+        raise InvalidModelError(
+            f"the model knows {sizes[0]} tokens and the reference {sizes[1]}; expected the same "
+            "vocabulary, or token ids mean different words: take a reference with the model's "
+            "own tokenizer")
+    return reference
 
 
 def judge_by(reward: RewardFunction, temperature: float = 0.0,
