@@ -15,6 +15,7 @@ from tutorlib.viz import (
     AnswerComparer,
     DemonstrationPad,
     GridPainter,
+    LiveCurves,
     PredictionWidget,
     QuizWidget,
     Slider,
@@ -48,6 +49,7 @@ MOUNT = """async ([source, style, state]) => {
       }
     },
   };
+  window.widget = model;
   const fire = (name) => (listeners[`change:${name}`] ?? []).forEach((act) => act());
   document.head.append(Object.assign(document.createElement("style"), { textContent: style }));
   const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
@@ -428,6 +430,32 @@ def test_answers_are_judged_by_mouse_and_keyboard_and_taken_back(mount):
     wait_until(page, lambda: page.get_by_role("table").count() == 0)
     page.get_by_role("button", name="Undo").click()  # nothing left to take back
     assert "Pair 1 of 4" in page.get_by_test_id("comparer-pair").inner_text()
+
+
+def test_live_curves_are_described_pictures_that_grow(mount):
+    live = LiveCurves(["reward", "kl"], title="A run")
+    page = mount(live)
+    assert page.get_by_test_id("live-count").inner_text() == "0 records"
+    assert page.get_by_role("img", name="reward: no points.").count() == 1
+    assert page.locator("path").count() == 0
+
+    def grow(records):
+        for record in records:
+            live.update(record)
+        live.repaint()
+        page.evaluate("curves => { window.widget.set('curves', curves); }", live.curves)
+
+    grow([{"reward": 1.0, "kl": 0.0}, {"reward": 3.0}, {"reward": 2.0, "kl": -0.25}])
+    panel = page.get_by_test_id("panel-0")
+    assert panel.get_by_role("img", name="reward: from 1 to 2, highest 3 at 1.").count() == 1
+    assert panel.inner_text().startswith("reward: 2") and "1.5" not in panel.inner_text()
+    assert page.get_by_test_id("panel-1").inner_text().startswith(
+        "kl (nats per answer): \u22120.25")
+    path = page.get_by_test_id("panel-1").locator("path").get_attribute("d")
+    assert path.count("M") == 2 and "L" not in path  # a gap between two points
+    grow([{"reward": 5.0, "kl": 1.0}])
+    assert page.get_by_test_id("live-count").inner_text() == "4 records"
+    assert panel.locator("path").get_attribute("d").count("L") == 3
 
 
 @pytest.fixture

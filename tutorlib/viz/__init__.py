@@ -17,6 +17,7 @@ _EXPORTS = {  # name: module; no module has the name of a function, or it would 
     "Panel": "gridview",
     "learning_curves": "curves",
     "lines": "curves",
+    "LiveCurves": "livecurves",
     "bars": "charts",
     "matrix": "charts",
     "mdp_graph": "graph",

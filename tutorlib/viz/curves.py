@@ -181,7 +181,7 @@ def lines(series: Mapping[str, ArrayLike], x: ArrayLike | None = None, *, title:
            f"Line chart of {ylabel} against {xlabel}, {number(positions[0])} to "
            f"{number(positions[-1])}"
            + (f", {' and '.join(logs)} logarithmic." if logs else "."),
-           *(f"{name}: {_shape(values, positions)}." for name, values in curves.items()),
+           *(f"{name}: {describe_line(values, positions)}." for name, values in curves.items()),
            f"Dashed line: {target_label}, {number(target)}." if target is not None else "", note]
     return Picture(fig, " ".join(part for part in alt if part))
 
@@ -197,7 +197,7 @@ def _check_scale(scale: str, name: str, values: Mapping[str, np.ndarray]) -> Non
                 f'above 0: use {name}="linear" or leave those points out (NaN)')
 
 
-def _shape(values: np.ndarray, positions: np.ndarray) -> str:
+def describe_line(values: np.ndarray, positions: np.ndarray) -> str:
     """Describe one line: its ends, its course, and its extremes when they lie inside."""
     kept = ~np.isnan(values)
     if not kept.any():
