@@ -1,13 +1,19 @@
 """Pairs, references and the two trainers."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
 
 from tests.lm.conftest import as_a_learner, make_model
 from tests.posttraining.conftest import CHOSEN, PROMPTS, REJECTED, seeded
-from tutorlib.errors import InvalidArgumentError, InvalidTextError
+from tutorlib.errors import (
+    InvalidArgumentError,
+    InvalidModelError,
+    InvalidTextError,
+    TrainingDivergedError,
+)
 from tutorlib.lm import SamplingSettings, encode_completions, encode_prompts, sequence_logps
 from tutorlib.posttraining import (
     DirectSettings,
@@ -160,6 +166,64 @@ def test_prompts_are_drawn_evenly():
 def test_a_reference_that_would_move_along_is_refused(policy, tokenizer, pairs, train):
     with as_a_learner(), pytest.raises(InvalidArgumentError, match="would move with it"):
         train(policy, tokenizer, pairs)
+
+
+def state(model):
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def test_a_policy_that_leaves_language_gets_its_last_good_weights_back(tokenizer):
+    """Two answers nearly alike: both become unlikely. The weights are those of a shorter run."""
+    settings = DirectSettings(beta=0.02, learning_rate=0.02, epochs=40, schedule="constant")
+    pairs = encode_preferences(tokenizer, ["sky"], ["blue blue red"], ["blue blue blue"])
+    model = make_model("llama", len(tokenizer), scale=0.05)
+    with pytest.raises(TrainingDivergedError, match=r"beyond drift_limit=20") as caught:
+        train_direct(model, pairs, replace(settings, drift_limit=20.0), seeded())
+    history = caught.value.history
+    assert 5 <= len(history) < 30
+    twin = make_model("llama", len(tokenizer), scale=0.05)
+    taken = train_direct(twin, pairs, replace(settings, epochs=len(history) - 1, drift_limit=None),
+                         seeded())
+    assert history[:-1] == taken
+    assert all(torch.equal(v, twin.state_dict()[k]) for k, v in model.state_dict().items())
+
+
+def test_a_step_into_nan_is_taken_back(tokenizer, pairs):
+    model, good = make_model("llama", len(tokenizer)), []
+
+    def break_it(record):
+        good.append(state(model))
+        if record["step"] == 2:
+            next(iter(model.parameters())).data.fill_(float("nan"))
+
+    with pytest.raises(TrainingDivergedError, match="training diverged"):
+        train_direct(model, pairs, DirectSettings(epochs=6), seeded(), report=break_it)
+    assert all(torch.equal(v, good[1][k]) for k, v in model.state_dict().items()), "step 2's"
+
+
+def test_pairs_that_are_not_pairs_are_named_before_training(tokenizer, policy):
+    alike = PreferencePair((3,), (4, 1), (4, 1))
+    long = PreferencePair(tuple([3] * 60), (4, 1), tuple([5] * 9))
+    empty = PreferencePair((3,), (4, 1), ())
+    good = PreferencePair((3,), (4, 1), (5, 1))
+    for bad, message in ((alike, "pair 1 prefers an answer to itself"), (empty, "an empty part"),
+                         (long, "pair 1, prompt and answer, takes 69 tokens")):
+        with as_a_learner(), pytest.raises(InvalidTextError, match=message):
+            train_direct(policy, [good, bad], DirectSettings("simpo"), seeded())
+        with as_a_learner(), pytest.raises(InvalidTextError, match=message):
+            train_direct(frozen_copy(policy), [good], DirectSettings(), seeded(), held_out=[good,
+                                                                                           bad])
+    padded = PreferenceBatch(torch.tensor([[3], [3]]), torch.ones(2, 1).long(),
+                             torch.tensor([[4, 1], [0, 0]]), torch.tensor([[1, 1], [0, 0]]))
+    with as_a_learner(), pytest.raises(InvalidTextError, match="answer 1 of the batch is padding"):
+        pair_logps(policy, padded)
+    assert encode_preferences(tokenizer, ["sky"], [""], ["red"])[0].chosen_ids == (1,)
+
+
+def test_a_reference_with_another_vocabulary_is_refused(pairs, policy):
+    other = make_model("llama", 40)
+    with as_a_learner(), pytest.raises(InvalidModelError, match="the reference 40"):
+        train_direct(policy, pairs, DirectSettings(), seeded(), other)
 
 
 TEXTS = InvalidTextError

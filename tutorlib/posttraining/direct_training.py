@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from tutorlib.errors import InvalidArgumentError, InvalidTextError
+from tutorlib.errors import InvalidArgumentError, TrainingDivergedError
 from tutorlib.lm import evaluating
 from tutorlib.lm.checks import check_count, check_not_nan, check_number
 from tutorlib.posttraining.direct import (
@@ -30,9 +30,11 @@ from tutorlib.posttraining.direct import (
     orpo_loss,
     simpo_loss,
 )
+from tutorlib.posttraining.guard import guarded
 from tutorlib.posttraining.preferences import (
     PreferenceBatch,
     PreferencePair,
+    check_pairs,
     collate_preferences,
     kto_reference_point,
     pair_logps,
@@ -66,6 +68,8 @@ class DirectSettings:
     schedule: Literal["constant", "linear"] = "linear"  # of the learning rate; linear: down to 0
     weight_decay: float = 0.0  # of AdamW
     max_grad_norm: float | None = 1.0  # longer gradients are cut to this length; None: never
+    drift_limit: float | None = 200.0  # chosen answers this many nats less likely than under the
+    # reference, on average over a batch, are an error: the policy has left language; None: never
 
     def __post_init__(self) -> None:
         """Refuse what has no meaning; what belongs to one loss, that loss checks."""
@@ -85,8 +89,9 @@ class DirectSettings:
         if self.schedule not in ("constant", "linear"):
             raise InvalidArgumentError(
                 f"schedule is {self.schedule!r}; expected 'constant' or 'linear'")
-        if self.max_grad_norm is not None:
-            check_number("max_grad_norm", self.max_grad_norm)
+        for name in ("max_grad_norm", "drift_limit"):
+            if getattr(self, name) is not None:
+                check_number(name, getattr(self, name))
 
     @property
     def needs_reference(self) -> bool:
@@ -106,6 +111,11 @@ def train_direct(model: nn.Module, pairs: Sequence[PreferencePair], settings: Di
     chosen_logps and rejected_logps (means over the batch: watch both fall). With ``held_out``, the
     last record of each epoch also holds held_out_loss, held_out_accuracy, held_out_margin.
 
+    Before the first step, raises InvalidTextError for pairs that prefer an answer to itself, have
+    an empty part, or do not fit into the context (nothing is cut in silence). Raises
+    TrainingDivergedError, with the model back at its last good weights, for NaN or a policy beyond
+    ``drift_limit``.
+
     >>> from tutorlib.lm import tiny_model, word_tokenizer
     >>> from tutorlib.posttraining import encode_preferences
     >>> tokenizer = word_tokenizer(["sky", "blue", "red"])
@@ -120,10 +130,13 @@ def train_direct(model: nn.Module, pairs: Sequence[PreferencePair], settings: Di
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate,
                                   weight_decay=settings.weight_decay)
     steps, history = list(_steps(len(pairs), settings, generator)), []
-    with evaluating(model):  # no dropout
+    with evaluating(model), guarded([model], None, history) as note:  # no dropout
         for step, (epoch, rows) in enumerate(steps):
             left = 1 - step / len(steps) if settings.schedule == "linear" else 1.0
-            loss, record = pair_loss(model, *data.batch(rows), settings, data.reference)
+            batch, ref_logps = data.batch(rows)
+            loss, record = pair_loss(model, batch, ref_logps, settings, data.reference)
+            _check_drift(record, ref_logps, settings)
+            note(0.0)  # these weights are good
             norm = take_step(optimizer, loss, left, settings.max_grad_norm)
             record = {"step": step, "epoch": epoch, **record, "grad_norm": norm,
                       "learning_rate": settings.learning_rate * left}
@@ -189,13 +202,25 @@ def _measures(loss, chosen, rejected, ref_logps, batch, settings: DirectSettings
             "rejected_logps": rejected.mean().item()}
 
 
+def _check_drift(record: dict, ref_logps: Tensor | None, settings: DirectSettings) -> None:
+    """Raise TrainingDivergedError if the chosen answers have become far too unlikely."""
+    if ref_logps is None or settings.drift_limit is None:
+        return
+    before = ref_logps[:, 0].mean().item()
+    if not before - record["chosen_logps"] <= settings.drift_limit:
+        raise TrainingDivergedError(
+            f"the chosen answers of this batch have {record['chosen_logps']:.4g} nats each, "
+            f"{before:.4g} under the reference, beyond drift_limit={settings.drift_limit}: their "
+            "mass went to answers in no pair. A larger beta, a smaller learning_rate, fewer "
+            "epochs or an sft_weight keep the policy nearer; is beta meant for means?")
+
+
 class _Data:
     """Pairs and the reference's view of them."""
 
     def __init__(self, model, pairs, settings: DirectSettings, reference):
         """Score the pairs under the reference, if the loss wants one."""
-        if not pairs:
-            raise InvalidTextError("there are no pairs; give at least one")
+        check_pairs(pairs, model)
         self.pairs, self.settings, self.reference = pairs, settings, None
         self.device, self.ref_logps = next(model.parameters()).device, None
         if settings.needs_reference:

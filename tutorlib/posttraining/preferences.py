@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tutorlib.errors import InvalidArgumentError, InvalidModelError, InvalidTextError
 from tutorlib.lm import encode_completions, encode_prompts, evaluating, pad_rows, sequence_logps
-from tutorlib.lm.checks import vocabulary_size
+from tutorlib.lm.checks import check_length, first_row, vocabulary_size
 
 Judge = Callable[[list[str], list[str], list[str]], Sequence[float]]
 RewardFunction = Callable[[list[str], list[str]], Sequence[float]]
@@ -72,6 +72,26 @@ def encode_preferences(tokenizer, prompts: Sequence[str], chosen: Sequence[str],
     return [PreferencePair(*row) for row in zip(*rows, strict=True)]
 
 
+def check_pairs(pairs: Sequence[PreferencePair], model: nn.Module | None = None) -> None:
+    """Raise InvalidTextError for no pairs, an empty part, a pair of equals, or one too long.
+
+    The last only if a ``model`` is given: nothing is cut to fit its context, as cutting would drop
+    the end of an answer, or the very words that two answers differ in.
+    """
+    if not pairs:
+        raise InvalidTextError("there are no pairs; give at least one")
+    for i, pair in enumerate(pairs):
+        if not (pair.prompt_ids and pair.chosen_ids and pair.rejected_ids):
+            raise InvalidTextError(f"pair {i} has an empty part: {pair}; give at least one token "
+                                   "(an empty answer is the end of sequence alone)")
+        if pair.chosen_ids == pair.rejected_ids:
+            raise InvalidTextError(f"pair {i} prefers an answer to itself: {pair}; drop it: it "
+                                   "teaches nothing")
+        if model is not None:
+            longest = max(len(pair.chosen_ids), len(pair.rejected_ids))
+            check_length(model, len(pair.prompt_ids) + longest, f"pair {i}, prompt and answer,")
+
+
 def collate_preferences(pairs: Sequence[PreferencePair], device: torch.device | str = "cpu",
                         filler: int = 0) -> PreferenceBatch:
     """Return pairs as one batch; ``filler`` stands at masked places and never matters.
@@ -80,11 +100,7 @@ def collate_preferences(pairs: Sequence[PreferencePair], device: torch.device | 
     >>> batch.completion_ids.tolist(), [n.tolist() for n in batch.lengths]
     ([[4, 1, 0], [5, 6, 1]], [[2], [3]])
     """
-    if not pairs:
-        raise InvalidTextError("there are no pairs; give at least one")
-    for i, pair in enumerate(pairs):
-        if not (pair.prompt_ids and pair.chosen_ids and pair.rejected_ids):
-            raise InvalidTextError(f"pair {i} has an empty part: {pair}; give at least one token")
+    check_pairs(pairs)
     prompts = pad_rows([pair.prompt_ids for pair in pairs] * 2, "left", filler, device)
     answers = [pair.chosen_ids for pair in pairs] + [pair.rejected_ids for pair in pairs]
     return PreferenceBatch(*prompts, *pad_rows(answers, "right", filler, device))
@@ -92,7 +108,13 @@ def collate_preferences(pairs: Sequence[PreferencePair], device: torch.device | 
 
 def pair_logps(model: nn.Module, batch: PreferenceBatch, batch_size: int | None = None
                ) -> tuple[Float[Tensor, " pairs"], Float[Tensor, " pairs"]]:
-    """Return log pi(y|x) of the chosen and of the rejected answers: sums over their tokens."""
+    """Return log pi(y|x) of the chosen and of the rejected answers: sums over their tokens.
+
+    Raises InvalidTextError for a row of padding only: its log-probability would be 0, a certainty.
+    """
+    if (row := first_row(~batch.completion_mask.bool().any(1))) is not None:
+        raise InvalidTextError(f"answer {row} of the batch is padding only; expected a token or "
+                               "more: at least the end of sequence")
     chosen, rejected = sequence_logps(model, *batch.tensors(), batch_size=batch_size).chunk(2)
     return chosen, rejected
 
