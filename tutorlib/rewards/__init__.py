@@ -28,6 +28,7 @@ from tutorlib.rewards.human_data import (
     split_dialogues,
     split_pairs,
 )
+from tutorlib.rewards.implicit import ImplicitReward
 from tutorlib.rewards.intervals import (
     bootstrap_interval,
     clopper_pearson_interval,
@@ -84,7 +85,8 @@ from tutorlib.rewards.training import (
 
 __all__ = [
     "ELO_PER_NAT", "OBJECTIVES", "OUTCOMES", "CalibrationCurve", "EmbeddedPairs",
-    "EmbeddingReward", "EmbeddingSettings", "HashedWords", "HumanPair", "LabellingSession",
+    "EmbeddingReward", "EmbeddingSettings", "HashedWords", "HumanPair", "ImplicitReward",
+    "LabellingSession",
     "OrderConsistency", "PairBatch", "Question", "RewardModel", "RewardSettings",
     "SentenceEncoder", "Share", "Taste", "TokenPair", "annotation_quality", "answer_all",
     "best_of_n", "body_of", "bootstrap_interval", "bradley_terry_loss",

@@ -106,8 +106,12 @@ class RewardModel(nn.Module):
         return states.to(self.head.weight)
 
     def forward(self, input_ids: Int[Tensor, "batch tokens"],
-                attention_mask: Shaped[Tensor, "batch tokens"]) -> Float[Tensor, " batch"]:
-        """Return the reward of each row, (w . h_T - mean) / spread; errors as ``hidden``."""
+                attention_mask: Shaped[Tensor, "batch tokens"],
+                starts: Int[Tensor, " batch"] | None = None) -> Float[Tensor, " batch"]:
+        """Return the reward of each row, (w . h_T - mean) / spread; errors as ``hidden``.
+
+        ``starts``, where the answers begin, does not matter to a last token.
+        """
         return (self.head(self.hidden(input_ids, attention_mask))[:, 0] - self.mean) / self.spread
 
     def encode(self, prompts: Sequence[str], answers: Sequence[str],
@@ -133,7 +137,7 @@ class RewardModel(nn.Module):
     def score_tokens(self, examples: Sequence[Example], batch_size: int = 128
                      ) -> Float[Tensor, " texts"]:
         """Return the reward of each encoded answer; see ``score``."""
-        return _in_batches(self, self.forward, examples, batch_size)
+        return score_in_batches(self, self.forward, examples, batch_size)
 
     @torch.no_grad()
     def embed(self, prompts: Sequence[str], answers: Sequence[str], batch_size: int = 128,
@@ -147,7 +151,8 @@ class RewardModel(nn.Module):
         """
         examples = self.encode(prompts, answers, add_special_tokens)
         if pool == "last":
-            return _in_batches(self, self.hidden, examples, batch_size)
+            return score_in_batches(self, lambda ids, mask, _: self.hidden(ids, mask), examples,
+                                    batch_size)
         if pool not in ("mean", "sum"):
             raise InvalidArgumentError(f"pool is {pool!r}; expected 'last', 'mean' or 'sum'")
         found = self.answer_states(examples, batch_size)
@@ -158,10 +163,10 @@ class RewardModel(nn.Module):
         """Return the hidden states at each answer's tokens, [answer tokens, hidden], one by one."""
         longest = max((len(e.prompt_ids + e.completion_ids) for e in examples), default=0)
 
-        def padded(ids: Tensor, mask: Tensor) -> Tensor:
+        def padded(ids: Tensor, mask: Tensor, _starts: Tensor) -> Tensor:
             return nn.functional.pad(self.states(ids, mask), (0, 0, 0, longest - ids.shape[1]))
 
-        whole = _in_batches(self, padded, examples, batch_size)
+        whole = score_in_batches(self, padded, examples, batch_size)
         return [row[len(e.prompt_ids):len(e.prompt_ids) + len(e.completion_ids)]
                 for row, e in zip(whole, examples, strict=True)]
 
@@ -239,9 +244,12 @@ def _check_no_holes(mask: Tensor) -> None:
                                "only: write prompt and answer behind each other first")
 
 
-def _in_batches(model: RewardModel, measure, examples: Sequence[Example], batch_size: int
-                ) -> Tensor:
-    """Return ``measure`` of each text, ``batch_size`` of like length at a time."""
+def score_in_batches(model: nn.Module, measure, examples: Sequence[Example], batch_size: int
+                     ) -> Tensor:
+    """Return ``measure(ids, mask, starts)`` of each text, ``batch_size`` of like length at a time.
+
+    ``starts`` says where the answers begin.
+    """
     check_count("batch_size", batch_size)
     if not examples:
         raise InvalidTextError("there are no texts to score; give at least one")
@@ -251,7 +259,8 @@ def _in_batches(model: RewardModel, measure, examples: Sequence[Example], batch_
     with evaluating(model):
         for part in order.split(batch_size):
             ids, mask = pad_rows([rows[i] for i in part.tolist()], "right", 0, model.device)
-            pieces.append(measure(ids, mask).cpu())
+            starts = torch.tensor([len(examples[i].prompt_ids) for i in part.tolist()])
+            pieces.append(measure(ids, mask, starts.to(model.device)).cpu())
     found = torch.cat(pieces)[order.argsort()]
     check_not_nan(found, "rewards")
     return found

@@ -22,6 +22,7 @@ from tutorlib.errors import InvalidArgumentError, InvalidTextError
 from tutorlib.lm import evaluating, pad_rows
 from tutorlib.lm.checks import check_count, check_not_nan, check_number
 from tutorlib.rewards.best import Best
+from tutorlib.rewards.implicit import ImplicitReward
 from tutorlib.rewards.likelihoods import (
     bradley_terry_loss,
     centering_penalty,
@@ -33,6 +34,7 @@ from tutorlib.rewards.models import RewardModel
 from tutorlib.tinytalk.labellers import Preference
 from tutorlib.tinytalk.tokenizer import chat_prompt
 
+AnyReward = RewardModel | ImplicitReward
 Objective = Literal["bradley_terry", "thurstone", "classification"]
 OBJECTIVES = ("bradley_terry", "thurstone", "classification")
 
@@ -42,9 +44,9 @@ class RewardSettings:
     """How a reward model is trained."""
 
     objective: Objective = "bradley_terry"  # how rewards explain a choice
-    learning_rate: float = 1e-3  # of AdamW, at the first step
+    learning_rate: float = 5e-4  # of AdamW, at the first step
     batch_size: int = 32  # pairs per step
-    epochs: int = 3  # passes over the pairs, at most
+    epochs: int = 1  # passes over the pairs, at most; few labels are soon learned by heart
     schedule: Literal["constant", "linear"] = "linear"  # of the learning rate; linear: down to 0
     weight_decay: float = 0.01  # of AdamW
     max_grad_norm: float | None = 1.0  # longer gradients are cut to this length; None: never
@@ -83,6 +85,7 @@ class TokenPair:
     rejected: tuple[int, ...]
     margin: float = 0.0  # gap that is asked for
     label: float = 1.0  # share of the preference that goes to ``chosen``
+    asked: int = 0  # tokens of the prompt, which stands in front of both
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,9 +96,10 @@ class PairBatch:
     attention_mask: Int[Tensor, "twice_pairs tokens"]  # 1 at tokens
     margin: Float[Tensor, " pairs"]
     labels: Float[Tensor, " pairs"]
+    starts: Int[Tensor, " twice_pairs"]  # where the answers begin
 
 
-def encode_pairs(model: RewardModel, prompts: Sequence[str], chosen: Sequence[str],
+def encode_pairs(model: AnyReward, prompts: Sequence[str], chosen: Sequence[str],
                  rejected: Sequence[str], margins: Sequence[float] | None = None,
                  labels: Sequence[float] | None = None, add_special_tokens: bool = False
                  ) -> list[TokenPair]:
@@ -104,9 +108,9 @@ def encode_pairs(model: RewardModel, prompts: Sequence[str], chosen: Sequence[st
     Raises InvalidTextError for unequal numbers, unknown words, or a pair of equal answers, which
     says nothing; InvalidArgumentError for labels outside [0, 1].
     """
-    sides = [[e.prompt_ids + e.completion_ids
-              for e in model.encode(prompts, answers, add_special_tokens)]
-             for answers in (chosen, rejected)]
+    encoded = [model.encode(prompts, answers, add_special_tokens) for answers in (chosen, rejected)]
+    sides = [[e.prompt_ids + e.completion_ids for e in side] for side in encoded]
+    asked = [len(e.prompt_ids) for e in encoded[0]]
     equal = [i for i, (a, b) in enumerate(zip(*sides, strict=True)) if a == b]
     if equal:
         raise InvalidTextError(f"both answers of pair {equal[0]} are the same (and of "
@@ -117,10 +121,10 @@ def encode_pairs(model: RewardModel, prompts: Sequence[str], chosen: Sequence[st
         raise InvalidArgumentError(f"{len(margins)} margins and {len(labels)} labels for "
                                    f"{len(prompts)} pairs; expected one of each for each pair")
     check_shares(torch.tensor(labels), torch.tensor(margins))
-    return [TokenPair(*row) for row in zip(*sides, margins, labels, strict=True)]
+    return [TokenPair(*row) for row in zip(*sides, margins, labels, asked, strict=True)]
 
 
-def encode_labelled(model: RewardModel, preferences: Sequence[Preference]) -> list[TokenPair]:
+def encode_labelled(model: AnyReward, preferences: Sequence[Preference]) -> list[TokenPair]:
     """Return TinyTalk's labelled pairs as token ids, their prompts written as a chat."""
     return encode_pairs(model, [chat_prompt(p.prompt.text) for p in preferences],
                         [p.chosen for p in preferences], [p.rejected for p in preferences])
@@ -136,13 +140,14 @@ def collate_pairs(pairs: Sequence[TokenPair], device: torch.device | str = "cpu"
         raise InvalidTextError("there are no pairs; give at least one")
     rows = [p.chosen for p in pairs] + [p.rejected for p in pairs]
     numbers = torch.tensor([(p.margin, p.label) for p in pairs], device=device)
-    return PairBatch(*pad_rows(rows, "right", 0, device), numbers[:, 0], numbers[:, 1])
+    starts = torch.tensor([p.asked for p in pairs] * 2, device=device)
+    return PairBatch(*pad_rows(rows, "right", 0, device), numbers[:, 0], numbers[:, 1], starts)
 
 
-def pair_rewards(model: RewardModel, batch: PairBatch
+def pair_rewards(model: AnyReward, batch: PairBatch
                  ) -> tuple[Float[Tensor, " pairs"], Float[Tensor, " pairs"]]:
     """Return the rewards of chosen and of rejected answers, from one pass over both."""
-    rewards = model(batch.input_ids, batch.attention_mask)
+    rewards = model(batch.input_ids, batch.attention_mask, batch.starts)
     check_not_nan(rewards.detach(), "rewards")
     return rewards.chunk(2)
 
@@ -168,7 +173,7 @@ def reward_loss(chosen: Float[Tensor, " pairs"], rejected: Float[Tensor, " pairs
     return loss.mean()
 
 
-def train_reward_model(model: RewardModel, pairs: Sequence[TokenPair], settings: RewardSettings,
+def train_reward_model(model: AnyReward, pairs: Sequence[TokenPair], settings: RewardSettings,
                        generator: torch.Generator, held_out: Sequence[TokenPair] = (),
                        report: Callable[[dict], None] | None = None) -> list[dict]:
     """Train ``model`` in place; return one record per step.
@@ -208,8 +213,10 @@ def train_reward_model(model: RewardModel, pairs: Sequence[TokenPair], settings:
     return history
 
 
-def _optimizer(model: RewardModel, settings: RewardSettings) -> torch.optim.Optimizer:
+def _optimizer(model: AnyReward, settings: RewardSettings) -> torch.optim.Optimizer:
     """Return AdamW over what is to be trained."""
+    if settings.head_only and not isinstance(model, RewardModel):
+        raise InvalidArgumentError("head_only needs a RewardModel: an implicit reward has no head")
     trained = model.head.parameters() if settings.head_only else model.parameters()
     return torch.optim.AdamW(trained, lr=settings.learning_rate,
                              weight_decay=settings.weight_decay)
@@ -225,7 +232,7 @@ def _batches(count: int, settings: RewardSettings, generator: torch.Generator
             yield epoch, rows.tolist()
 
 
-def _take_step(model: RewardModel, optimizer, batch: PairBatch, settings: RewardSettings,
+def _take_step(model: AnyReward, optimizer, batch: PairBatch, settings: RewardSettings,
                share: float) -> dict:
     """Take one step down the gradient; return what was measured before it."""
     for group in optimizer.param_groups:
@@ -244,7 +251,7 @@ def _take_step(model: RewardModel, optimizer, batch: PairBatch, settings: Reward
 
 
 @torch.no_grad()
-def _evaluate(model: RewardModel, pairs: Sequence[TokenPair], settings: RewardSettings) -> dict:
+def _evaluate(model: AnyReward, pairs: Sequence[TokenPair], settings: RewardSettings) -> dict:
     """Return loss and accuracy on held-out pairs, without dropout."""
     total, right = 0.0, 0.0
     with evaluating(model):
