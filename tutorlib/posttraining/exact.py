@@ -88,7 +88,8 @@ def gradient_estimates(scores: Float[Tensor, "leaves parameters"],
     else:
         greedy = torch.full_like(drawn_rewards[:, 0], greedy_reward)
         advantages = sequence_advantages(drawn_rewards, baseline, past, greedy)
-    return torch.einsum("ng,ngp->np", advantages, scores[drawn]) / drawn.shape[1]
+    weights = torch.zeros(len(drawn), len(scores)).to(scores).scatter_add(1, drawn, advantages)
+    return weights @ scores / drawn.shape[1]
 
 
 def estimator_errors(estimates: Float[Tensor, "n parameters"],
