@@ -126,29 +126,27 @@ def test_a_shift_of_rewards_ruins_no_baseline_and_only_that(grass):
 
 
 def test_which_kl_has_which_gradient(grass):
-    """k1 in the reward is exact; in the loss k1 does nothing and k3 points elsewhere."""
+    """k1 in the reward is exact; in the loss k1 does nothing, k2 nearly the right thing."""
     tree, *_ = grass
     moved = copy.deepcopy(TINY)
     with torch.no_grad():
-        generator = torch.Generator().manual_seed(3)
+        generator = torch.Generator().manual_seed(0)
         for p in moved.parameters():
-            p += 0.03 * torch.randn(p.shape, generator=generator)
+            p += 0.05 * torch.randn(p.shape, generator=generator)
     policy = tree.policy_of(moved, differentiable=True)
     p, scores = tree.leaf_logps(policy).detach().exp(), leaf_scores(moved, tree).double()
-    true, cosine = flat_gradient(tree.kl(policy), moved, retain=True).double(), {}
+    true, misses = flat_gradient(tree.kl(policy), moved, retain=True).double(), {}
     for name in ("k1", "k2", "k3"):
         k = tree.path_sums([kl_estimate(a, b, None, name)
                             for a, b in zip(policy, tree.reference, strict=True)])
         for place, g in (("reward", (p * k.detach()) @ scores),
                          ("loss", flat_gradient(p @ k, moved, retain=True).double())):
-            cosine[name, place] = float(g @ true / max(g.norm() * true.norm(), 1e-9))
-        if name == "k1":
-            assert float(g.norm()) < 1e-4 * float(true.norm())  # in the loss
-        mean = float(p @ k.detach())
-        assert (mean == pytest.approx(float(tree.kl(policy)), rel=1e-6)) == (name != "k2")
-    assert cosine["k1", "reward"] > 0.999
-    assert max(cosine["k2", "reward"], cosine["k3", "reward"]) < 0.99
-    assert cosine["k2", "loss"] > 0.95 > cosine["k3", "loss"]
+            misses[name, place] = float((g - true).norm() / true.norm())
+        exact, mean = float(tree.kl(policy).detach()), float(p @ k.detach())
+        assert (mean == pytest.approx(exact, rel=1e-6)) == (name != "k2")
+    assert misses["k1", "reward"] < 1e-3 and misses["k1", "loss"] == pytest.approx(1, abs=1e-3)
+    assert misses["k2", "loss"] < 0.3 and misses["k3", "loss"] > 0.5
+    assert misses["k2", "reward"] > 1 and misses["k3", "reward"] > 0.1
 
 
 @pytest.mark.parametrize("change, words", [
