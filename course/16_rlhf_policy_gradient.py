@@ -544,21 +544,17 @@ class Recording(RLOOTrainer):
         r = torch.tensor(gold_of([texts[i] for i in order], lm.decode(tokenizer, *rows[2:])))
         mine = as_tensor(rloo_advantage((r - PRICE * kl).view(-1, 4))).float().flatten()
         objective = -(mine * lm.sequence_logps(model, *rows)).mean()
-        pair = [torch.cat([g.flatten() for g in torch.autograd.grad(x, list(model.parameters()), retain_graph=True)]) for x in (loss, objective)]
+        pair = [posttraining.flat_gradient(x, model, retain=True) for x in (loss, objective)]
         compared.append((float(r.mean()), float((mine - inputs["advantages"][order]).abs().max()), float((pair[0] - pair[1]).norm() / pair[0].norm())))
         return loss
-
-
-def paid(prompts, completions, **_):
-    """Return the gold reward, as TRL calls it."""
-    return gold_of(prompts, [text.strip() for text in completions])
 
 
 disable_progress_bars()
 compared, folder = [], tempfile.mkdtemp()
 tiny.save_pretrained(folder)
 trainer = Recording(
-    model=LlamaForCausalLM.from_pretrained(folder), reward_funcs=paid, train_dataset=Dataset.from_dict({"prompt": list(asked)}),
+    model=LlamaForCausalLM.from_pretrained(folder), reward_funcs=lambda prompts, completions, **_: gold_of(prompts, [y.strip() for y in completions]),
+    train_dataset=Dataset.from_dict({"prompt": list(asked)}),
     processing_class=copy.deepcopy(tokenizer), args=RLOOConfig(
         tempfile.mkdtemp(), beta=PRICE, num_generations=4, max_completion_length=40, per_device_train_batch_size=64, max_steps=6,
         learning_rate=1e-3, lr_scheduler_type="constant", warmup_steps=0, weight_decay=0.0, bf16=False, gradient_checkpointing=None, use_cpu=True,

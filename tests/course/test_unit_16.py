@@ -110,6 +110,7 @@ def test_the_closed_form_is_the_trees_optimum(grass):
 
 def test_a_shift_of_rewards_ruins_no_baseline_and_only_that(grass):
     tree, gold, scores, exact = grass
+    assert sum(p.numel() for p in TINY.parameters()) == 67_584  # as the lesson says
     drawn = tree.sample(8000, torch.Generator().manual_seed(0)).view(2000, 4)
     mean = float(tree.leaf_logps().exp() @ gold)
     names = ("none", "moving_average", "batch_mean", "leave_one_out")
