@@ -64,7 +64,7 @@ UNITS = (
     Unit("10", "sft_is_imitation", "SFT is imitation", "III",
          "Fine-tune a language model and recognise behaviour cloning", 140, ("04", "09")),
     Unit("11", "reward_models", "Reward models", "IV",
-         "Turn comparisons between answers into a reward", 0, ("10",)),
+         "Turn comparisons between answers into a reward", 150, ("10",)),
     Unit("12", "verifiers_and_process_rewards", "Verifiers and process rewards", "IV",
          "Reward what can be checked, step by step", 0, ("11",)),
     Unit("13", "learning_from_demonstrations", "Alignment from demonstrations", "IV",

@@ -21,6 +21,7 @@ from tutorlib.errors import InvalidArgumentError
 from tutorlib.rewards.intervals import wilson_interval
 from tutorlib.rewards.likelihoods import bradley_terry_loss, check_pairs
 from tutorlib.tinytalk.labellers import Labeller, Preference
+from tutorlib.tinytalk.tokenizer import chat_prompt
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,19 @@ def labels_ceiling(preferences: Sequence[Preference],
     chances = [sum(who.probability(p.prompt, p.chosen, p.rejected) for who in crowd) / len(crowd)
                for p in preferences]
     return sum(max(p, 1 - p) for p in chances) / len(chances)
+
+
+def labelled_rewards(model, preferences: Sequence[Preference]
+                     ) -> tuple[Float[Tensor, " pairs"], Float[Tensor, " pairs"]]:
+    """Return a reward model's rewards of the chosen and of the rejected answers."""
+    prompts = [chat_prompt(p.prompt.text) for p in preferences]
+    return (model.score(prompts, [p.chosen for p in preferences]),
+            model.score(prompts, [p.rejected for p in preferences]))
+
+
+def labelled_accuracy(model, preferences: Sequence[Preference]) -> Share:
+    """Return how often a reward model orders TinyTalk's labelled pairs as their labels do."""
+    return pairwise_accuracy(*labelled_rewards(model, preferences))
 
 
 @dataclass(frozen=True, eq=False)
