@@ -358,11 +358,11 @@ def fit(model, epochs, data=pairs):
 
 head = rewards.RewardModel(base, tokenizer)
 records = fit(head, epochs=1)
-reached = {"head on the last token": rewards.labelled_accuracy(head, fresh)}
-probes = {"head on the last token": {part: probe(head, part) for part in PARTS}}
-outcome = min(PARTS, key=lambda part: probes["head on the last token"][part])
-print(f"fresh pairs: {reached['head on the last token']}; ceiling {ceiling:.1%}; without truth {blind:.1%}")
-print("controlled pairs: " + ", ".join(f"{part} {x:.0%}" for part, x in probes["head on the last token"].items()))
+reached = {"head on last token": rewards.labelled_accuracy(head, fresh)}
+probes = {"head on last token": {part: probe(head, part) for part in PARTS}}
+outcome = min(PARTS, key=lambda part: probes["head on last token"][part])
+print(f"fresh pairs: {reached['head on last token']}; ceiling {ceiling:.1%}; without truth {blind:.1%}")
+print("controlled pairs: " + ", ".join(f"{part} {x:.0%}" for part, x in probes["head on last token"].items()))
 
 # %% [markdown] tags=["slide"]
 r"""
@@ -379,8 +379,8 @@ with $\pi_\text{ref}$ the model before training. A log density ratio, as AIRL's 
 # %%
 ratio = rewards.ImplicitReward(base, tokenizer)  # beta 0.2
 fit(ratio, epochs=1)
-reached["log-ratio of predictions"] = rewards.labelled_accuracy(ratio, fresh)
-probes["log-ratio of predictions"] = {part: probe(ratio, part) for part in PARTS}
+reached["log-ratio"] = rewards.labelled_accuracy(ratio, fresh)
+probes["log-ratio"] = {part: probe(ratio, part) for part in PARTS}
 (example,) = ratio.encode([chat_prompt("how do i pack a door ?")], ["first get some boxes , then rub the door , then close the door ."])
 ids = torch.tensor([example.prompt_ids + example.completion_ids])
 with torch.no_grad():
@@ -430,13 +430,15 @@ def calibration_curve(probabilities, outcomes, bins):
 from tutorlib.viz import Picture, new_figure, style
 
 curves, errors = {}, {}
-for name, model in (("head on the last token", head), ("log-ratio of predictions", ratio)):
+for name, model in (("head on last token", head), ("log-ratio", ratio)):
     lead = (lambda ab: ab[0] - ab[1])(rewards.labelled_rewards(model, fresh)).double()
     sure, right = torch.sigmoid(lead.abs()), (lead > 0).double()
     curves[name] = [as_tensor(x).double() for x in calibration_curve(sure, right, 10)]
     kept = curves[name][2] > 0
     errors[name] = float(((curves[name][0] - curves[name][1]).abs() * curves[name][2])[kept].sum() / len(fresh))
-title = "Expected calibration error: " + ", ".join(f"{name} {x:.3f}" for name, x in errors.items())
+print("expected calibration error: " + ", ".join(f"{name} {x:.3f}" for name, x in errors.items()))
+says, does = float(sure.mean()), float(right.mean())  # of the log-ratio
+title = f"The log-ratio is too {'modest' if says < does else 'sure'}: {says:.0%} sure on average, right in {does:.0%} of pairs"
 with style():
     fig, ax = new_figure(title=title)
     ax.plot([0.5, 1], [0.5, 1], linestyle="--", color="#666666", label="calibrated")
@@ -463,11 +465,11 @@ drawn = lm.sample(base, *lm.encode_prompts(tokenizer, texts, add_special_tokens=
                   torch.Generator().manual_seed(0)).texts(tokenizer)
 gold = torch.tensor([gold_reward(asked[i // 16], a) for i, a in enumerate(drawn)]).view(40, 16)
 sizes = [1, 2, 4, 8, 16]
-table = {name: model.score(texts, drawn).view(40, 16) for name, model in (("head on the last token", head), ("log-ratio of predictions", ratio))}
+table = {name: model.score(texts, drawn).view(40, 16) for name, model in (("head on last token", head), ("log-ratio", ratio))}
 gains = {name: [float(rewards.best_of_n(t, gold, n).mean()) for n in sizes] for name, t in {**table, "the gold reward itself": gold}.items()}
-best = gains["log-ratio of predictions"][-1]
+best = gains["log-ratio"][-1]
 lines(gains, sizes, xscale="log", xlabel="n, answers drawn from the base model", ylabel="gold reward of the pick (points)",
-      title=f"Best of 16 by the log-ratio earns {best:.2f}, by the head {gains['head on the last token'][-1]:.2f}, by gold {gains['the gold reward itself'][-1]:.2f} "
+      title=f"Best of 16 by the log-ratio earns {best:.2f}, by the head {gains['head on last token'][-1]:.2f}, by gold {gains['the gold reward itself'][-1]:.2f} "
             f"(one answer: {gains['the gold reward itself'][0]:.2f})")
 
 # %% [markdown] tags=["slide"]
@@ -627,7 +629,7 @@ runs = [[float(((fresh_sides[0] - fresh_sides[1]) @ learn_from(judge, n, seed)[2
 learning_curves({"linear on vectors": runs}, counts, xlabel="choices it learned from", ylabel="accuracy on fresh pairs (share)",
                 target=ceiling, target_label="the labeller's own ceiling", band=(0, 100),
                 title=f"From {counts[0]} to {counts[-1]:,} choices: {sum(r[0] for r in runs) / 3:.0%} to {sum(r[-1] for r in runs) / 3:.0%}; "
-                      f"the fine-tuned log-ratio reaches {reached['log-ratio of predictions'].value:.0%}, the ceiling is {ceiling:.0%}")
+                      f"the fine-tuned log-ratio reaches {reached['log-ratio'].value:.0%}, the ceiling is {ceiling:.0%}")
 
 # %% [markdown] tags=["slide"]
 r"""
@@ -639,7 +641,7 @@ r"""
 | observed minus expected features (06) | the same, over two answers |
 | potential shaping is free (05) | a constant per prompt is free |
 | segments, returns (08) | answers, $r(x, y)$ |
-| discriminator's log-odds (07) | log-ratio of predictions |
+| discriminator's log-odds (07) | log-ratio |
 
 Now there is a reward. Unit 16 optimises it by policy gradient, unit 17 skips it, unit 19 shows what happens when one optimises too long.
 """
