@@ -9,7 +9,9 @@ from tutorlib.lm.scoring import (
     completion_logits,
     per_token_entropy,
     per_token_logps,
+    per_token_logps_and_entropy,
     position_ids,
+    rows_at_once,
     sequence_logps,
     sequence_values,
     token_entropy,
@@ -42,6 +44,26 @@ def test_scores_are_those_of_each_row_alone(model, batch, temperature, batch_siz
     torch.testing.assert_close(found, logps, atol=2e-6, rtol=1e-5)
     torch.testing.assert_close(entropy, entropies, atol=2e-6, rtol=1e-5)
     assert float(logps.std()) > 0.3, "or mistakes would not show"
+
+
+@pytest.mark.parametrize("batch_size", [None, 2])
+def test_both_in_one_pass_are_what_each_is_alone(model, batch, batch_size):
+    both = per_token_logps_and_entropy(model, *batch, 0.7, batch_size)
+    torch.testing.assert_close(both[0], per_token_logps(model, *batch, 0.7, batch_size))
+    torch.testing.assert_close(both[1], per_token_entropy(model, *batch, 0.7, batch_size))
+    logps, entropy = per_token_logps_and_entropy(model, *batch, 0.7, batch_size, False)
+    assert both[1].requires_grad and logps.requires_grad and not entropy.requires_grad
+    torch.testing.assert_close(entropy, both[1].detach())
+
+
+def test_a_batch_without_any_answer_token_is_scored_as_nothing(model, batch):
+    found = per_token_logps(model, *batch[:3], torch.zeros_like(batch[3]))
+    assert found.shape == batch[3].shape and not found.any()
+
+
+def test_sixteen_rows_at_once_on_a_cpu_only(model):
+    assert rows_at_once(model) == 16
+    assert rows_at_once(torch.nn.Linear(1, 1, device="meta")) is None
 
 
 @pytest.mark.parametrize("batch_size", [None, 2])

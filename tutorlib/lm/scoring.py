@@ -3,7 +3,9 @@
 A causal model's logits at position t predict token t + 1. So the answer's tokens are scored by the
 logits from the prompt's last token up to the answer's last but one. Prompts are padded on the left
 and answers on the right; positions count real tokens only; whatever ids stand at masked places
-are replaced before the model sees them, and their log-probability is returned as 0.
+are replaced before the model sees them, and their log-probability is returned as 0. What is
+measured per token is computed without padding between prompt and answer: half of a batch of short
+texts can be padding otherwise.
 """
 
 from __future__ import annotations
@@ -95,8 +97,8 @@ def per_token_logps(model: nn.Module, prompt_ids: Int[Tensor, "batch prompt"],
 
     Raises as ``completion_logits``; InvalidModelError for NaN.
     """
-    return _in_chunks(_chunk_logps, model, prompt_ids, prompt_mask, completion_ids,
-                      completion_mask, temperature, batch_size)
+    return _in_chunks(_logps, model, prompt_ids, prompt_mask, completion_ids, completion_mask,
+                      temperature, batch_size)[0]
 
 
 def per_token_entropy(model: nn.Module, prompt_ids: Int[Tensor, "batch prompt"],
@@ -109,8 +111,32 @@ def per_token_entropy(model: nn.Module, prompt_ids: Int[Tensor, "batch prompt"],
 
     Arguments and errors as ``per_token_logps``.
     """
-    return _in_chunks(_chunk_entropy, model, prompt_ids, prompt_mask, completion_ids,
-                      completion_mask, temperature, batch_size)
+    return _in_chunks(_entropy, model, prompt_ids, prompt_mask, completion_ids, completion_mask,
+                      temperature, batch_size)[0]
+
+
+def per_token_logps_and_entropy(
+        model: nn.Module, prompt_ids: Int[Tensor, "batch prompt"],
+        prompt_mask: Shaped[Tensor, "batch prompt"], completion_ids: Int[Tensor, "batch answer"],
+        completion_mask: Shaped[Tensor, "batch answer"], temperature: float = 1.0,
+        batch_size: int | None = None, entropy_gradient: bool = True
+        ) -> tuple[Float[Tensor, "batch answer"], Float[Tensor, "batch answer"]]:
+    """Return ``per_token_logps`` and ``per_token_entropy`` from one forward pass.
+
+    Without ``entropy_gradient`` the entropy is a number to record: no graph is kept for it.
+    """
+    measure = _logps_and_entropy if entropy_gradient else _logps_and_plain_entropy
+    logps, entropy = _in_chunks(measure, model, prompt_ids, prompt_mask, completion_ids,
+                                completion_mask, temperature, batch_size)
+    return logps, entropy
+
+
+def rows_at_once(model: nn.Module) -> int | None:
+    """Return a ``batch_size`` that is fast on the model's device: 16 on a CPU, else all (None).
+
+    Sixteen rows of like length leave little padding, and their activations stay in the cache.
+    """
+    return 16 if next(model.parameters()).device.type == "cpu" else None
 
 
 def sequence_values(per_token: Float[Tensor, "batch answer"],
@@ -159,47 +185,72 @@ def sequence_logps(model: nn.Module, prompt_ids: Int[Tensor, "batch prompt"],
     return sequence_values(logps, completion_mask, aggregate, constant)
 
 
-def _chunk_logps(logits: Tensor, ids: Tensor) -> Tensor:
-    return token_logps(logits, ids)
+def _logps(logits: Tensor, ids: Tensor) -> tuple[Tensor, ...]:
+    return (token_logps(logits, ids),)
 
 
-def _chunk_entropy(logits: Tensor, _ids: Tensor) -> Tensor:
-    return token_entropy(logits)
+def _entropy(logits: Tensor, _ids: Tensor) -> tuple[Tensor, ...]:
+    return (token_entropy(logits),)
+
+
+def _logps_and_entropy(logits: Tensor, ids: Tensor) -> tuple[Tensor, ...]:
+    return token_logps(logits, ids), token_entropy(logits)
+
+
+def _logps_and_plain_entropy(logits: Tensor, ids: Tensor) -> tuple[Tensor, ...]:
+    return token_logps(logits, ids), token_entropy(logits.detach())
 
 
 def _in_chunks(measure, model, prompt_ids, prompt_mask, completion_ids, completion_mask,
-               temperature: float, batch_size: int | None) -> Tensor:
+               temperature: float, batch_size: int | None) -> list[Tensor]:
     """Apply ``measure`` to the logits of the rows, ``batch_size`` of like length at a time."""
     check_number("temperature", temperature)
-    check_prompts(model, prompt_ids, prompt_mask)
-    check_completions(model, prompt_ids, completion_ids, completion_mask)
-    rows = (prompt_ids, prompt_mask, completion_ids, completion_mask)
+    prompts = check_prompts(model, prompt_ids, prompt_mask)
+    answers = check_completions(model, prompt_ids, completion_ids, completion_mask)
+    lengths = prompts.sum(1) + answers.sum(1)
+    check_length(model, int(lengths.max()), "the longest prompt with its answer")
+    rows = (prompt_ids, prompts, completion_ids, answers)
     if batch_size is None or batch_size >= len(prompt_ids):
         return _measured(measure, model, rows, temperature)
     check_count("batch_size", batch_size)
-    lengths = (prompt_mask != 0).sum(1) + (completion_mask != 0).sum(1)
     order = lengths.argsort(stable=True)
     pieces = [_measured(measure, model, [row[chunk] for row in rows], temperature)
               for chunk in order.split(batch_size)]
-    return torch.cat(pieces)[order.argsort()]
+    back = order.argsort()
+    return [torch.cat(column)[back] for column in zip(*pieces, strict=True)]
 
 
-def _measured(measure, model, rows, temperature: float) -> Tensor:
-    """Return ``measure`` of one chunk, computed without its all-padding columns."""
-    prompt_ids, prompt_mask, completion_ids, completion_mask = rows
-    width = completion_ids.shape[1]
-    start = _padding_before(prompt_mask)
-    end = width - _padding_before(completion_mask.flip(1))
-    ids, mask = completion_ids[:, :end], completion_mask[:, :end]
-    logits = completion_logits(model, prompt_ids[:, start:], prompt_mask[:, start:], ids, mask)
+def _measured(measure, model, rows, temperature: float) -> list[Tensor]:
+    """Return what ``measure`` finds in one chunk; 0 where masked."""
+    ids, begins = align_rows(*rows)
+    first = int(begins.min())  # no row has an answer before
+    inputs = {"logits_to_keep": ids.shape[1] - first + 1, "use_cache": False}
+    given = {name: value for name, value in inputs.items() if accepts(model, name)}
+    logits = model(input_ids=ids, **given).logits[:, first - 1 - ids.shape[1]:-1]
+    logits = logits if logits.dtype == torch.float64 else logits.float()
     if temperature != 1:
         logits = logits / temperature
-    values = measure(logits, ids.masked_fill(mask == 0, 0)).masked_fill(mask == 0, 0.0)
-    check_not_nan(values, "log-probabilities")
-    return nn.functional.pad(values, (0, width - end))
+    found = [answer_values(values, begins - first, rows[-1])
+             for values in measure(logits, ids[:, first:])]
+    check_not_nan(found[0], "log-probabilities")
+    return found
 
 
-def _padding_before(mask: Tensor) -> int:
-    """Return how many leading columns hold padding only; the last column is always kept."""
-    used = (mask != 0).any(0)
-    return int(used.long().argmax()) if bool(used.any()) else max(0, mask.shape[1] - 1)
+def align_rows(prompt_ids: Tensor, prompts: Tensor, completion_ids: Tensor, answers: Tensor
+               ) -> tuple[Tensor, Tensor]:
+    """Return ids [rows, tokens] with answers right behind their prompts, and where they begin.
+
+    Rows begin together and only their ends are padding, which a causal model needs no mask for.
+    """
+    mask, begins = torch.cat([prompts, answers], 1), prompts.sum(1)
+    ids = torch.cat([prompt_ids, completion_ids], 1).masked_fill(~mask, 0)
+    width = max(int(mask.sum(1).max()), int(begins.min()) + 1)
+    return ids.gather(1, (~mask).long().argsort(dim=1, stable=True))[:, :width], begins
+
+
+def answer_values(values: Float[Tensor, "rows tokens"], begins: Int[Tensor, " rows"],
+                  answers: Shaped[Tensor, "rows answer"]) -> Float[Tensor, "rows answer"]:
+    """Return each row's numbers from its own place ``begins`` on; 0 where masked."""
+    places = begins[:, None] + torch.arange(answers.shape[1], device=begins.device)
+    found = values.gather(1, places.clamp(max=values.shape[1] - 1))
+    return found.masked_fill(~answers, 0.0)

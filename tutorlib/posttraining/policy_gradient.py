@@ -223,7 +223,8 @@ def policy_loss(model: nn.Module, rollouts: Rollouts, advantages: Float[Tensor, 
                 settings: PolicyGradientSettings, beta: float
                 ) -> tuple[Float[Tensor, ""], dict[str, float]]:
     """Return the loss of a batch of answers, differentiable, and what to record about it."""
-    logps, entropy = logps_and_entropy(model, rollouts, settings.sampling.temperature)
+    logps, entropy = logps_and_entropy(model, rollouts, settings.sampling.temperature,
+                                       entropy_gradient=False)
     mask, average = rollouts.completion_mask, (settings.aggregate, settings.constant)
     if settings.ratio == "none":
         loss, clipped = reinforce_loss(logps, mask, advantages, *average), 0.0
@@ -235,7 +236,7 @@ def policy_loss(model: nn.Module, rollouts: Rollouts, advantages: Float[Tensor, 
         loss = loss + beta * sequence_values(kl, mask, *average).mean()
     moved = kl_estimate(rollouts.old_per_token_logps, logps.detach(), mask, "k3")
     tokens = mask.sum()
-    return loss, {"loss": loss.item(), "entropy": (entropy.detach().sum() / tokens).item(),
+    return loss, {"loss": loss.item(), "entropy": (entropy.sum() / tokens).item(),
                   "clip_fraction": clipped, "approx_kl": (moved.sum() / tokens).item()}
 
 

@@ -24,9 +24,9 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from tutorlib.errors import InvalidArgumentError
-from tutorlib.lm import SamplingSettings, evaluating, position_ids, sequence_values
+from tutorlib.lm import SamplingSettings, evaluating, sequence_values
 from tutorlib.lm.checks import accepts, check_completions, check_count, check_number, check_prompts
-from tutorlib.lm.scoring import AGGREGATES, Aggregate
+from tutorlib.lm.scoring import AGGREGATES, Aggregate, align_rows, answer_values
 from tutorlib.posttraining.advantages import explained_variance, normalise_masked, token_gae
 from tutorlib.posttraining.guard import guarded
 from tutorlib.posttraining.kl import adaptive_beta, kl_estimate, token_rewards
@@ -68,15 +68,13 @@ class ValueModel(nn.Module):
 
         Raises InvalidTextError for the same mistakes as ``per_token_logps``.
         """
-        prompts = check_prompts(self, prompt_ids, prompt_mask)
-        answers = check_completions(self, prompt_ids, completion_ids, completion_mask)
-        mask = torch.cat([prompts, answers], 1)
-        ids = torch.cat([prompt_ids, completion_ids], 1).masked_fill(~mask, 0)
-        inputs = {"position_ids": position_ids(mask), "use_cache": False}
-        given = {name: value for name, value in inputs.items() if accepts(self.body, name)}
-        hidden = self.body(input_ids=ids, attention_mask=mask.long(), **given).last_hidden_state
-        values = self.head(hidden[:, -(answers.shape[1] + 1):-1])[..., 0]
-        return values.masked_fill(~answers, 0.0)
+        rows = (prompt_ids, check_prompts(self, prompt_ids, prompt_mask), completion_ids,
+                check_completions(self, prompt_ids, completion_ids, completion_mask))
+        ids, begins = align_rows(*rows)
+        first = int(begins.min())
+        given = {"use_cache": False} if accepts(self.body, "use_cache") else {}
+        hidden = self.body(input_ids=ids, **given).last_hidden_state[:, first - 1:-1]
+        return answer_values(self.head(hidden)[..., 0], begins - first, rows[-1])
 
 
 def value_loss(values: Float[Tensor, "rows answer"], old_values: Float[Tensor, "rows answer"],
@@ -233,7 +231,8 @@ def ppo_loss(model: nn.Module, critic: ValueModel, rollouts: Rollouts, experienc
     of the policy's.
     """
     mask = rollouts.completion_mask
-    logps, entropies = logps_and_entropy(model, rollouts, settings.sampling.temperature)
+    logps, entropies = logps_and_entropy(model, rollouts, settings.sampling.temperature,
+                                         entropy_gradient=settings.entropy_coef > 0)
     policy, clipped = ratio_loss(logps, rollouts.old_per_token_logps, mask, experience.advantages,
                                  settings.clip, "token", settings.aggregate, settings.constant)
     value = value_loss(critic(*rollouts.tensors()), experience.old_values, experience.returns, mask,

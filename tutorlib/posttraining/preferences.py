@@ -11,7 +11,14 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from tutorlib.errors import InvalidArgumentError, InvalidModelError, InvalidTextError
-from tutorlib.lm import encode_completions, encode_prompts, evaluating, pad_rows, sequence_logps
+from tutorlib.lm import (
+    encode_completions,
+    encode_prompts,
+    evaluating,
+    pad_rows,
+    rows_at_once,
+    sequence_logps,
+)
 from tutorlib.lm.checks import check_length, first_row, vocabulary_size
 
 Judge = Callable[[list[str], list[str], list[str]], Sequence[float]]
@@ -115,7 +122,8 @@ def pair_logps(model: nn.Module, batch: PreferenceBatch, batch_size: int | None 
     if (row := first_row(~batch.completion_mask.bool().any(1))) is not None:
         raise InvalidTextError(f"answer {row} of the batch is padding only; expected a token or "
                                "more: at least the end of sequence")
-    chosen, rejected = sequence_logps(model, *batch.tensors(), batch_size=batch_size).chunk(2)
+    rows = rows_at_once(model) if batch_size is None else batch_size
+    chosen, rejected = sequence_logps(model, *batch.tensors(), batch_size=rows).chunk(2)
     return chosen, rejected
 
 
@@ -153,7 +161,8 @@ def kto_reference_point(model: nn.Module, reference: nn.Module, batch: Preferenc
     others = torch.cat([half.roll(1) for half in order.chunk(2)])
     mixed = (batch.prompt_ids, batch.prompt_mask, batch.completion_ids[others],
              batch.completion_mask[others])
-    gaps = sequence_logps(model, *mixed) - sequence_logps(reference, *mixed)
+    gaps = (sequence_logps(model, *mixed, batch_size=rows_at_once(model))
+            - sequence_logps(reference, *mixed, batch_size=rows_at_once(reference)))
     return gaps.mean().clamp(min=0)
 
 

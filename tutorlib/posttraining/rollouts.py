@@ -11,15 +11,14 @@ from torch import Tensor, nn
 
 from tutorlib.lm import (
     SamplingSettings,
-    completion_logits,
     encode_prompts,
     evaluating,
     per_token_logps,
+    per_token_logps_and_entropy,
+    rows_at_once,
     sample,
-    token_entropy,
-    token_logps,
 )
-from tutorlib.lm.checks import check_not_nan, eos_ids_of
+from tutorlib.lm.checks import eos_ids_of
 from tutorlib.posttraining.kl import KLEstimator, kl_estimate
 from tutorlib.posttraining.preferences import RewardFunction, score
 
@@ -85,7 +84,8 @@ def collect(model: nn.Module, reference: nn.Module, tokenizer, prompts: Sequence
     ids, mask = ids.repeat_interleave(count, 0), mask.repeat_interleave(count, 0)
     batch = (ids, mask, drawn.completion_ids, drawn.completion_mask)
     with torch.no_grad(), evaluating(reference):
-        ref = per_token_logps(reference, *batch, temperature=sampling.temperature)
+        ref = per_token_logps(reference, *batch, temperature=sampling.temperature,
+                              batch_size=rows_at_once(reference))
     texts, answers = [p for p in prompts for _ in range(count)], drawn.texts(tokenizer)
     last = drawn.completion_ids.gather(1, drawn.completion_mask.sum(1, keepdim=True) - 1)[:, 0]
     ended = torch.isin(last, torch.tensor(eos_ids_of(model), dtype=last.dtype, device=last.device))
@@ -93,15 +93,13 @@ def collect(model: nn.Module, reference: nn.Module, tokenizer, prompts: Sequence
     return Rollouts(texts, answers, *batch, drawn.per_token_logps, ref, rewards, ended)
 
 
-def logps_and_entropy(model: nn.Module, rollouts: Rollouts, temperature: float = 1.0
+def logps_and_entropy(model: nn.Module, rollouts: Rollouts, temperature: float = 1.0,
+                      entropy_gradient: bool = True
                       ) -> tuple[Float[Tensor, "rows answer"], Float[Tensor, "rows answer"]]:
     """Return log pi of the tokens and the entropy where each was chosen; 0 where masked.
 
-    One forward pass for both; differentiable.
+    One forward pass for both; differentiable, the entropy only with ``entropy_gradient``.
     """
-    logits = completion_logits(model, *rollouts.tensors()) / temperature
-    padding = rollouts.completion_mask == 0
-    ids = rollouts.completion_ids.masked_fill(padding, 0)
-    logps = token_logps(logits, ids).masked_fill(padding, 0.0)
-    check_not_nan(logps, "log-probabilities")
-    return logps, token_entropy(logits).masked_fill(padding, 0.0)
+    return per_token_logps_and_entropy(model, *rollouts.tensors(), temperature=temperature,
+                                       batch_size=rows_at_once(model),
+                                       entropy_gradient=entropy_gradient)
