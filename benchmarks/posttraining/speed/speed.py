@@ -20,6 +20,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
@@ -53,7 +54,7 @@ class Worker:
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         if method == "ppo" and who == "TRL":
             environment["PYTHONPATH"] = str(ppo)
-        self.log = open(os.devnull, "w")
+        self.log = tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen(
             [sys.executable, str(HERE / "worker.py"), method, who, size, "0"], env=environment,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True)
@@ -62,7 +63,11 @@ class Worker:
         """Let it work once; return CPU seconds and memory."""
         self.process.stdin.write("go\n")
         self.process.stdin.flush()
-        return json.loads(self.process.stdout.readline())
+        answer = self.process.stdout.readline()
+        if not answer:
+            self.log.seek(0)
+            raise RuntimeError(f"{self.process.args[2:]} ended:\n{self.log.read()[-2000:]}")
+        return json.loads(answer)
 
     def stop(self) -> None:
         """End it."""
