@@ -76,7 +76,7 @@ UNITS = (
     Unit("16", "rlhf_policy_gradient", "RLHF by policy gradient", "V",
          "Optimise a language model against a reward, with a leash", 120, ("02", "11")),
     Unit("17", "direct_alignment", "Direct alignment", "V",
-         "Derive DPO from the Gibbs policy, and see what it cannot see", 0, ("03", "11")),
+         "Derive DPO from the Gibbs policy, and see what it cannot see", 130, ("03", "11")),
     Unit("18", "grpo_and_rlvr", "GRPO and verifiable rewards", "V",
          "Train on answers that can be checked, and tell the conventions apart", 0, ("12", "16")),
     Unit("19", "reward_overoptimization", "Reward over-optimisation", "VI",

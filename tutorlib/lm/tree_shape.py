@@ -110,6 +110,23 @@ class TreeShape:
             above = total[:, self.going_on].flatten()
         return torch.cat(leaves)
 
+    def along(self, tables: Sequence[Tensor]) -> Float[Tensor, "leaves horizon"]:
+        """Return, for each leaf, the tables' entries on its path, token by token; 0 behind its end.
+
+        >>> TreeShape((7, 1), (1,), 2).along((torch.tensor([[1, 2]]), torch.tensor([[3, 4]])))
+        tensor([[2, 0],
+                [1, 3],
+                [1, 4]])
+        """
+        above, leaves = tables[0].new_zeros(1, 0), []
+        for depth, table in enumerate(tables):
+            paths = torch.cat([above.repeat_interleave(len(self.words), 0),
+                               table.reshape(-1, 1)], 1).view(*table.shape, depth + 1)
+            ended = paths[:, self.leaf_columns(depth)].flatten(0, 1)
+            leaves.append(torch.nn.functional.pad(ended, (0, self.horizon - depth - 1)))
+            above = paths[:, self.going_on].flatten(0, 1)
+        return torch.cat(leaves)
+
     def edges(self, reward: Tensor | Sequence[Tensor]) -> Tables:
         """Return a reward as tables: that of a leaf is paid with its last token."""
         if not isinstance(reward, Tensor):
