@@ -161,6 +161,17 @@ def test_from_r_to_q_star_it_telescopes(tree, reward):
                                atol=1e-12, rtol=0)
 
 
+def test_along_lists_a_table_s_entries_on_the_way_to_each_answer(tree):
+    """Numbered nodes and words: each answer's row names the words it consists of."""
+    words = torch.tensor(tree.words)
+    rows = tree.along([words.expand(len(t), -1) for t in tree.reference])
+    assert torch.equal(rows, tree.completion_ids * tree.completion_mask)
+    nodes = tree.along([torch.arange(len(t))[:, None].expand(t.shape) + 1
+                        for t in tree.reference])
+    assert torch.equal(nodes > 0, tree.completion_mask == 1)
+    torch.testing.assert_close(tree.along(tree.reference).sum(1), tree.leaf_logps())
+
+
 def test_rewards_of_tokens_and_their_sums_at_the_end_are_one_problem(tree):
     gen = torch.Generator().manual_seed(9)
     per_token = [torch.randn(t.shape, dtype=t.dtype, generator=gen) for t in tree.reference]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from tutorlib.errors import InvalidArgumentError, InvalidTextError
@@ -110,7 +110,7 @@ class TreeShape:
             above = total[:, self.going_on].flatten()
         return torch.cat(leaves)
 
-    def along(self, tables: Sequence[Tensor]) -> Float[Tensor, "leaves horizon"]:
+    def along(self, tables: Sequence[Tensor]) -> Shaped[Tensor, "leaves horizon"]:
         """Return, for each leaf, the tables' entries on its path, token by token; 0 behind its end.
 
         >>> TreeShape((7, 1), (1,), 2).along((torch.tensor([[1, 2]]), torch.tensor([[3, 4]])))

@@ -7,8 +7,9 @@ from tutorlib.grading import Question
 QUIZ = (
     Question(
         "Why does DPO need no partition function?",
-        ("β log Z(x) is the same for both answers to a prompt, and drops out of their difference.",
-         "Z(x) is 1 when β is small.", "The reference model is normalised already."),
+        ("Both answers to a prompt share it.",
+         "Z(x) is nearly 1 as soon as β is small.",
+         "The reference model is normalised already."),
         0,
         ("Only differences enter Bradley-Terry's likelihood, so what both answers share cancels.",
          "Z depends on the rewards; a small β makes it larger, not 1.",
@@ -23,17 +24,18 @@ QUIZ = (
          "Shares differ from token to token: those that decide something carry it.")),
     Question(
         "DPO's loss fell, and the log-probability of the chosen answers fell too. This is",
-        ("a sign that chosen and rejected are swapped.", "impossible at a decreasing loss.",
-         "allowed by the loss: only the difference has to grow."),
+        ("a sign that chosen and rejected answers are swapped.",
+         "impossible as long as the loss decreases.",
+         "allowed: only the difference has to grow."),
         2,
         ("Swapped pairs would make the *rejected* answers win; here the chosen ones still lead.",
          "The loss holds only the difference of the two log-ratios.",
          "Likelihood displacement: the mass goes to answers that nobody compared.")),
     Question(
         "You switch from sums over tokens to means (13 tokens an answer) and keep β. What happens?",
-        ("The policy goes much further from the reference before the loss is content.",
-         "Nothing: a mean is a sum up to a constant.",
-         "It stays nearer to the reference."),
+        ("The policy goes much further from the reference.",
+         "Nothing: a mean is the sum, up to a constant factor.",
+         "The policy stays much nearer to the reference."),
         0,
         ("β times a mean log-ratio is a 13th of β times the sum: to reach the same margin the sum "
          "must grow 13-fold. Multiply β by the length.",
@@ -48,8 +50,9 @@ QUIZ = (
          "The logit of p = 1 is infinite; IPO's (p - 1/2)/τ is finite.")),
     Question(
         "Why can pairs that the *policy itself* wrote help where pairs of a fixed corpus cannot?",
-        ("They are longer.", "They show the judge what the policy has come to say.",
-         "They need no judge."),
+        ("They are longer, so that each label says more.",
+         "They show the judge what it has come to say.",
+         "They are drawn from the policy, so no judge is needed."),
         1,
         ("Length has no part in it.",
          "Mass that moved to unseen answers becomes seen in the next round, and is judged.",
