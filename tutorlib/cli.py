@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as json_format
 import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -144,6 +145,29 @@ def run(
     else:
         print_runs(results)
     raise typer.Exit(0 if all(result.ok for result in results) else 1)
+
+
+@app.command()
+def grade(
+    submissions: Annotated[Path, typer.Argument(help="Folder or zip of the learners' notebooks.")],
+    out: Annotated[Path, typer.Option(help="Folder for the grades.")],
+    seed_file: Annotated[Path | None, typer.Option(
+        help="The cohort's secret; made if absent. Default: cohort.seed in --out.")] = None,
+    unit: Annotated[list[str] | None, typer.Option(
+        help="Grade only this unit; repeatable.")] = None,
+    course: Annotated[Path | None, typer.Option(help="Course file: points, late work.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Notebooks at a time.")] = 1,
+    time_limit: Annotated[float, typer.Option(
+        min=1, help="Seconds for all exercises of one notebook.")] = 300,
+    memory: Annotated[int, typer.Option(min=256, help="MB that a notebook may take.")] = 2048,
+    trust_submissions: Annotated[bool, typer.Option(
+        "--trust-submissions", help="Run them without a box, with your own rights.")] = False,
+) -> None:
+    """Grade a cohort's notebooks: a record, a feedback page and a line in grades.csv for each."""
+    from tutorlib.grading.cohort.command import grade
+
+    grade(submissions, out, seed_file=seed_file, units=tuple(unit or ()), course=course,
+          workers=workers, seconds=time_limit, memory=memory, trust=trust_submissions)
 
 
 if __name__ == "__main__":

@@ -59,6 +59,10 @@ class DataNotFoundError(TutorlibError, OSError):
     """A data set is neither in ``$TUTORLIB_DATA`` nor in the cache nor within reach."""
 
 
+class GradingError(TutorlibError, RuntimeError):
+    """A cohort cannot be graded, handed out, collected or exported as asked."""
+
+
 class LessonError(TutorlibError, ValueError):
     """A lesson source or a built notebook is malformed."""
 

@@ -35,6 +35,7 @@ class Result:
     printed: str = ""
     seconds: float = 0.0  # spent in the learner's own code
     cases_run: int = 0
+    verdicts: tuple[str, ...] = ()  # one per case, the hand example first, as ``_Trial.verdict``
 
 
 @dataclass
@@ -54,6 +55,13 @@ class _Trial:
     def right(self) -> bool:
         """Whether the call was clean and its value is the expected one."""
         return self.clean and self.difference is None
+
+    @property
+    def verdict(self) -> str:
+        """What came of this case, in a word or two."""
+        if self.call.error is not None:
+            return "time limit" if self.call.timed_out else "error"
+        return "right" if self.right else "changed inputs" if self.call.changed else "wrong"
 
 
 def evaluate(exercise: Exercise, answer, seed: int = DEFAULT_SEED) -> Result:
@@ -102,26 +110,29 @@ def _judge_value(exercise: Exercise, answer) -> Result:
     case = exercise.hand_case()
     trial = _Trial(case, Call(answer), difference(exercise, answer, case.expected))
     if trial.right:
-        return Result(exercise, PASSED, cases_run=1)
+        return Result(exercise, PASSED, cases_run=1, verdicts=("right",))
     mistake = _recognise(exercise, [trial])
     found = trial.difference
-    return Result(exercise, FAILED, found.kind, found.message, (), None, answer, mistake)
+    return Result(exercise, FAILED, found.kind, found.message, (), None, answer, mistake,
+                  verdicts=("wrong",))
 
 
 def _judge(exercise: Exercise, answer, trials: list[_Trial]) -> Result:
     """Find the first stage that fails, and name the mistake if it is a known one."""
     seconds = sum(t.call.seconds for t in trials)
     printed = next((t.call.printed for t in trials if t.call.printed), "")
+    verdicts = tuple(trial.verdict for trial in trials)
     found = _first_failure(exercise, answer, trials)
     if found is None:
-        return Result(exercise, PASSED, printed=printed, seconds=seconds, cases_run=len(trials))
+        return Result(exercise, PASSED, printed=printed, seconds=seconds, cases_run=len(trials),
+                      verdicts=verdicts)
     stage, trial, message, details = found
     mistake = _recognise(exercise, trials)
     certain = mistake is not None
     if mistake is None and stage in ("hand example", "property", "random instance"):
         mistake = _resembled(exercise, trials)
     return Result(exercise, FAILED, stage, message, details, trial.case, trial.call.value,
-                  mistake, certain, printed, seconds, len(trials))
+                  mistake, certain, printed, seconds, len(trials), verdicts)
 
 
 def _first_failure(exercise: Exercise, answer, trials: list[_Trial]):

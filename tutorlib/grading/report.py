@@ -12,9 +12,9 @@ from tutorlib.grading.exercise import Case, Exercise
 from tutorlib.grading.judge import FAILED, NOT_ATTEMPTED, PASSED, Result
 
 MIME = "application/vnd.tutorlib.check+json"
-_SIGNS = {PASSED: "\u2713", FAILED: "\u2717", NOT_ATTEMPTED: "\u25cb"}
+SIGNS = {PASSED: "\u2713", FAILED: "\u2717", NOT_ATTEMPTED: "\u25cb"}
 _EDGES = {PASSED: "#2a7f62", FAILED: "#b3261e", NOT_ATTEMPTED: "#6b7280"}
-_STAGES = {
+STAGES = {
     "type": "Wrong type",
     "shape": "Wrong shape",
     "dtype": "Wrong kind of number",
@@ -92,7 +92,7 @@ class Report:
     def title(self) -> str:
         """The first line: sign, exercise, outcome."""
         exercise, outcome = self.result.exercise, self.result.outcome
-        return f"{_SIGNS[outcome]} {exercise.title}: {outcome}"
+        return f"{SIGNS[outcome]} {exercise.title}: {outcome}"
 
     def lines(self) -> list[tuple[str, str]]:
         """Return (label, text) pairs in reading order."""
@@ -104,7 +104,7 @@ class Report:
         if result.outcome == PASSED:
             pairs.append(("", _praise(result)))
         if result.outcome == FAILED:
-            pairs.append((_STAGES[result.stage], result.message))
+            pairs.append((STAGES[result.stage], result.message))
             if result.mistake is not None:
                 label = "A known mistake" if result.certain else "It looks like a known mistake"
                 pairs.append((label, result.mistake.message))

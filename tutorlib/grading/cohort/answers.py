@@ -1,0 +1,222 @@
+"""Find the answer cells of a notebook, and what else of it they need in order to run.
+
+Of a worksheet only the answer cells run, statement by statement, and from the other cells the
+imports, functions, classes and plain constants whose names an answer uses. An answer is found by
+its cell's metadata, then by the line ``# exercise: id``, then by the name that it defines.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from tutorlib.grading.cohort.cells import CodeCell, parse, statements
+from tutorlib.grading.exercise import Exercise
+from tutorlib.grading.judge import STUB_MESSAGE
+
+_MARK = re.compile(r"^[ \t]*#[ \t]*exercise:[ \t]*([a-z0-9_]+\.[a-z0-9_]+)[ \t]*$", re.MULTILINE)
+_BY = {"metadata": "mark", "comment": "line '# exercise: ...'", "name": "name"}
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One or more statements to run, padded so that line numbers are those of the cell."""
+
+    source: str
+    cell: int
+    exercise: str = ""  # empty for what other cells lend
+
+
+@dataclass(frozen=True)
+class Found:
+    """Where an exercise's answer is."""
+
+    cell: int = 0  # 0: nowhere
+    by: str = ""  # "metadata", "comment", "name"
+    stub: bool = False  # the cell is as the worksheet had it
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Script:
+    """What of a notebook is run, in order, and where each answer was found."""
+
+    pieces: tuple[Piece, ...] = ()
+    found: dict[str, Found] = field(default_factory=dict)
+
+
+def script_of(cells: Sequence[CodeCell], exercises: Sequence[Exercise]) -> Script:
+    """Choose what of a notebook is run for these exercises."""
+    answers: dict[int, str] = {}
+    found = {}
+    for exercise in exercises:
+        chosen, found[exercise.id] = _find(cells, exercise)
+        if chosen is not None:
+            answers[chosen.number] = exercise.id
+    names = {exercise.name for exercise in exercises}
+    pieces = [Piece(text, c.number, answers[c.number]) for c in cells if c.number in answers
+              for text in statements(c.source)]
+    lent = _lent(cells, set(answers), _words(p.source for p in pieces), names)
+    return Script(tuple(sorted([*pieces, *lent], key=lambda p: p.cell)), found)
+
+
+def _find(cells: Sequence[CodeCell], exercise: Exercise) -> tuple[CodeCell | None, Found]:
+    """Return the cell that counts for an exercise, and how it was found.
+
+    Of several the last one that holds an answer counts; a stub only when there is nothing else.
+    """
+    ways = _ways(cells, exercise)
+    for wanted in (_answers, _attempts):
+        for by, matching in ways.items():
+            chosen = [cell for cell in matching if wanted(cell, exercise.name)]
+            if chosen:
+                notes = _notes(ways, by, chosen)
+                return chosen[-1], Found(chosen[-1].number, by, False, notes)
+    stubs = [(matching[-1], by) for by, matching in ways.items() if matching]
+    if not stubs:
+        return None, Found()
+    return stubs[0][0], Found(stubs[0][0].number, stubs[0][1], True)
+
+
+def _attempts(cell: CodeCell, name: str) -> bool:
+    """Whether somebody wrote something into a cell."""
+    words = [line for line in cell.source.splitlines() if line.strip() and line.strip()[0] != "#"]
+    return bool(words) and not is_stub(cell.source, name)
+
+
+def _answers(cell: CodeCell, name: str) -> bool:
+    """Whether a cell defines an answer (or would, were it Python)."""
+    return _attempts(cell, name) and (cell.tree is None or defines(cell, name))
+
+
+def _ways(cells: Sequence[CodeCell], exercise: Exercise) -> dict[str, list[CodeCell]]:
+    """Return the cells that each way of looking finds, the most reliable way first."""
+    plain = [cell for cell in cells if cell.role not in ("check", "hint")]
+    free = [cell for cell in plain if not cell.exercise and not _MARK.search(cell.source)]
+    return {
+        "metadata": [c for c in plain if c.exercise == exercise.id],
+        "comment": [c for c in plain if exercise.id in _MARK.findall(c.source)
+                    and c.exercise in ("", exercise.id)],
+        "name": [cell for cell in free if defines(cell, exercise.name)],
+    }
+
+
+def _notes(ways: dict, by: str, answered: Sequence[CodeCell]) -> tuple[str, ...]:
+    """Say what is not obvious about a choice of cell."""
+    chosen = answered[-1].number
+    notes = []
+    if len(answered) > 1:
+        others = ", ".join(str(cell.number) for cell in answered[:-1])
+        notes.append(f"Cells {others} and {chosen} answer this exercise; the last of them counts, "
+                     f"cell {chosen}.")
+    marked = ways["metadata"] or ways["comment"]
+    if by != "metadata" and marked and marked[-1].number != chosen:
+        notes.append(f"The worksheet's own cell ({marked[-1].number}) is untouched; cell {chosen} "
+                     f"counts, found by its {_BY[by]}.")
+    elif by != "metadata":
+        notes.append(f"The cell's mark was lost; cell {chosen} was found by its {_BY[by]}.")
+    return tuple(notes)
+
+
+def is_stub(source: str, name: str) -> bool:
+    """Whether a cell still is what the worksheet had: ``raise NotImplementedError`` or ``...``.
+
+    >>> is_stub("def f(x):\n    raise NotImplementedError('write your answer here')", "f")
+    True
+    """
+    tree = parse(source)
+    if tree is None:
+        return STUB_MESSAGE in source
+    for node in reversed(tree.body):
+        if isinstance(node, ast.FunctionDef) and node.name == name:
+            last = [n for n in node.body if not _is_text(n)]
+            return len(last) == 1 and isinstance(last[0], ast.Raise) and STUB_MESSAGE in source
+        if isinstance(node, ast.Assign) and name in _targets(node):
+            return isinstance(node.value, ast.Constant) and node.value.value is ...
+    return False
+
+
+def _is_text(node: ast.stmt) -> bool:
+    """Whether a statement is a docstring or another lone constant."""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+def _targets(node: ast.Assign) -> set[str]:
+    """Return the names that an assignment binds."""
+    return {n.id for target in node.targets for n in ast.walk(target) if isinstance(n, ast.Name)}
+
+
+def defines(cell: CodeCell, name: str) -> bool:
+    """Whether a cell defines a name at its left margin, other than by ``name = check(...)``."""
+    tree = cell.tree
+    if tree is None:
+        pattern = rf"^(def {name}\b|{name}\s*=(?!\s*check\b))"
+        return re.search(pattern, cell.source, re.MULTILINE) is not None
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name:
+            return True
+        if isinstance(node, ast.Assign) and name in _targets(node) and not _is_check(node.value):
+            return True
+    return False
+
+
+def _is_check(node: ast.expr) -> bool:
+    """Whether an expression is a call of ``check``."""
+    return isinstance(node, ast.Call) and getattr(node.func, "id", "") == "check"
+
+
+def _lent(cells: Sequence[CodeCell], answers: set[int], words: set[str],
+          taken: set[str]) -> list[Piece]:
+    """Return the imports, definitions and constants of other cells that are used by name."""
+    offers = [(cell.number, name, text, uses) for cell in cells
+              if cell.number not in answers and cell.role not in ("check", "hint")
+              for name, text, uses in _offers(cell) if name not in taken]
+    chosen: dict[int, Piece] = {}
+    growing = True
+    while growing:
+        growing = False
+        for i, (number, name, text, uses) in enumerate(offers):
+            if i not in chosen and (name in words or name == "*"):
+                chosen[i] = Piece(text, number)
+                words |= uses
+                growing = True
+    return [chosen[i] for i in sorted(chosen)]
+
+
+def _offers(cell: CodeCell) -> Iterator[tuple[str, str, set[str]]]:
+    """Yield (name, statement, words it uses) of what a cell could lend without running much."""
+    tree = cell.tree
+    for node in tree.body if tree else ():
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            for alias in node.names:
+                one = ast.unparse(_with_one_name(node, alias))
+                yield (alias.asname or alias.name).split(".")[0], one, set()
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            text = ast.unparse(node)
+            yield node.name, text, _words([text])
+        elif isinstance(node, ast.Assign) and len(node.targets) == 1 and _is_literal(node.value):
+            for name in _targets(node):
+                yield name, ast.unparse(node), set()
+
+
+def _with_one_name(node, alias):
+    """Return an import statement with one of its names."""
+    if isinstance(node, ast.Import):
+        return ast.Import([alias])
+    return ast.ImportFrom(node.module, [alias], node.level)
+
+
+def _is_literal(node: ast.expr) -> bool:
+    """Whether an expression is a plain constant or a container of these."""
+    try:
+        ast.literal_eval(node)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return False
+    return True
+
+
+def _words(texts) -> set[str]:
+    """Return the names that texts could refer to."""
+    return {word for text in texts for word in re.findall(r"[^\W\d]\w*", text)}

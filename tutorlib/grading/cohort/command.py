@@ -1,0 +1,85 @@
+"""What ``tutorlib grade`` does, and what it says while it does it."""
+
+from __future__ import annotations
+
+import stat
+import sys
+from pathlib import Path
+
+import typer
+
+from tutorlib.errors import GradingError
+from tutorlib.grading.cohort.cohort import Graded, Settings, grade_cohort
+from tutorlib.grading.cohort.course import read_course
+from tutorlib.grading.cohort.runners import Limits, Trusted
+
+
+def grade(submissions: Path, out: Path, *, seed_file: Path | None, units: tuple[str, ...],
+          course: Path | None, workers: int, seconds: float, memory: int, trust: bool) -> None:
+    """Grade, with a progress bar, and print where the results are."""
+    open_runner, tier = _runner(trust)
+    if trust:
+        _say("The submissions are trusted: their code runs with your rights and can read your "
+             "files. Do this only for authors whom you would lend your account to.")
+    seed_file = seed_file or out / "cohort.seed"
+    settings = Settings(open_runner, tier, seed_file, units, workers, Limits(seconds, memory),
+                        read_course(course))
+    with _Bar() as bar:
+        graded = grade_cohort(submissions, out, settings, bar.show)
+    _warn_of_readers(seed_file)
+    _sum_up(graded, out)
+
+
+def _runner(trust: bool):
+    """Return (how to open a runner, its tier); refuse when nothing confines the code."""
+    if trust:
+        return Trusted, Trusted.tier
+    raise GradingError("no box for untrusted code is available here, and without one their code "
+                       "would run with your rights. If you trust the authors as you would trust "
+                       "them with your account, give --trust-submissions.")
+
+
+def _warn_of_readers(seed_file: Path) -> None:
+    """Say when others on the machine can read the secret."""
+    mode = seed_file.stat().st_mode
+    if sys.platform != "win32" and mode & (stat.S_IRGRP | stat.S_IROTH):
+        _say(f"Others on this machine can read {seed_file}, from which the hidden cases can be "
+             f"drawn: chmod 600 it.")
+
+
+def _sum_up(graded: Graded, out: Path) -> None:
+    """Print what was done and where it lies."""
+    flagged = sum(bool(record["flags"] or record["problem"]) for record in graded.records)
+    again = len(graded.records) - graded.fresh
+    kept = f" ({again} of them earlier, from the journal)" if again else ""
+    _say(f"{len(graded.records)} notebooks graded{kept}; {flagged} to look at.")
+    if graded.left_out:
+        _say(f"{len(graded.left_out)} notebooks of other units were left out.")
+    _say(f"Open {out / 'report.html'}; grades: {out / 'grades.csv'}, per learner: "
+         f"{out / 'gradebook.csv'}, pages to hand back: {out / 'feedback'}.")
+
+
+def _say(text: str) -> None:
+    typer.echo(text)
+
+
+class _Bar:
+    """A progress bar on a terminal; elsewhere nothing until the end."""
+
+    def __enter__(self):
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+        console = Console(stderr=True)
+        self._bar = Progress("Grading", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+                             console=console, disable=not console.is_terminal)
+        self._bar.start()
+        self._task = self._bar.add_task("grading", total=None)
+        return self
+
+    def show(self, done: int, of: int) -> None:
+        """Show that ``done`` of ``of`` notebooks are graded."""
+        self._bar.update(self._task, completed=done, total=of)
+
+    def __exit__(self, *problem):
+        self._bar.stop()

@@ -1,0 +1,209 @@
+"""Grade one notebook: every exercise of its unit, on the shown cases and then on hidden ones.
+
+Full points or none for each exercise. What a learner may see of a hidden case is what was wrong
+in kind: no inputs, no expected values, nothing that the code itself said or printed there.
+"""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from tutorlib.grading.cohort.answers import Found, Script, script_of
+from tutorlib.grading.cohort.cells import NotebookError, read_cells
+from tutorlib.grading.cohort.names import clean_text
+from tutorlib.grading.cohort.runners import Limits, OpenRunner
+from tutorlib.grading.cohort.seeds import Seed
+from tutorlib.grading.cohort.session import Session
+from tutorlib.grading.exercise import Exercise
+from tutorlib.grading.judge import DEFAULT_SEED, FAILED, NOT_ATTEMPTED, PASSED, Result, evaluate
+from tutorlib.grading.report import call_text, show_value
+
+HIDDEN_CASES = 3  # random ones, at least
+TEXT_LIMIT = 1500  # characters of anything that came from a learner's code
+
+_NOWHERE = Found()
+_IN_KIND = {
+    "type": "the answer returned a value of the wrong type",
+    "shape": "the answer returned a value of the wrong shape",
+    "dtype": "the answer returned the wrong kind of number",
+    "error": "the answer raised an error",
+    "time limit": "the answer ran longer than it may",
+    "changed inputs": "the answer changed its inputs in place; work on a copy",
+    "hand example": "the answer was wrong on the hand example when it was called again",
+    "random instance": "the answer returned wrong values",
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How notebooks are graded; the same for all of a cohort."""
+
+    seed: Seed
+    limits: Limits = field(default_factory=Limits)
+    points: Mapping[str, float] = field(default_factory=dict)  # by exercise id, where not its own
+    hints: bool = True  # whether feedback may show the first hint
+
+
+def grade_notebook(data: bytes, exercises: Sequence[Exercise], plan: Plan,
+                   open_runner: OpenRunner, done: Mapping[str, dict] | None = None,
+                   begin: Callable[[str], None] = lambda exercise_id: None,
+                   report: Callable[[dict], None] = lambda row: None) -> dict:
+    """Return {"exercises": [a row each], "tier", "limits_hit"}; never raises for what it reads.
+
+    ``done`` holds rows of an earlier try that was cut off; ``begin`` and ``report`` are told of
+    each exercise as it starts and ends.
+    """
+    try:
+        script = script_of(read_cells(data), exercises)
+    except NotebookError as problem:
+        return unreadable(str(problem), exercises, plan)
+    rows, session = [], Session(script, open_runner, plan.limits)
+    try:
+        for exercise in exercises:
+            row = (done or {}).get(exercise.id)
+            if row is not None and row.get("lost"):
+                session.skip(exercise)
+            if row is None:
+                begin(exercise.id)
+                row = _graded(exercise, script, session, plan)
+                report(row)
+            rows.append(row)
+            if row["outcome"] != PASSED:
+                session.put_right(exercise)
+    finally:
+        session.close()
+    return {"exercises": rows, "tier": session.tier, "limits_hit": sorted(session.hit)}
+
+
+def lost(exercise: Exercise, plan: Plan, reason: str) -> dict:
+    """Return the row of an exercise during which the grading process itself was ended."""
+    return row(exercise, plan, FAILED, "error", reason, lost=True)
+
+
+def unreadable(problem: str, exercises: Sequence[Exercise], plan: Plan) -> dict:
+    """Return rows without points that say why nothing could be graded."""
+    rows = [row(e, plan, FAILED, "notebook", problem) for e in exercises]
+    return {"exercises": rows, "tier": "", "limits_hit": []}
+
+
+def row(exercise: Exercise, plan: Plan, outcome: str, stage: str = "", message: str = "",
+        found: Found = _NOWHERE, **more) -> dict:
+    """Return what is recorded of one exercise."""
+    points = plan.points.get(exercise.id, exercise.points)
+    base = {
+        "exercise": exercise.id, "title": exercise.title, "outcome": outcome,
+        "points": points if outcome == PASSED else 0, "max_points": points,
+        "stage": stage, "message": clean_text(message, TEXT_LIMIT), "hidden": False,
+        "cell": found.cell, "found_by": found.by, "notes": list(found.notes),
+        "mistake": None, "shown": {}, "cases": [], "hint": "",
+    }
+    if outcome == FAILED and plan.hints and stage not in ("notebook", "grader"):
+        base["hint"] = exercise.hints[0]
+    return base | more
+
+
+def _graded(exercise: Exercise, script: Script, session: Session, plan: Plan) -> dict:
+    """Grade one exercise."""
+    found = script.found[exercise.id]
+    if not found.cell:
+        return row(exercise, plan, NOT_ATTEMPTED, "",
+                   f"No cell of this notebook answers it: none is marked as its answer and none "
+                   f"defines `{exercise.name}`.")
+    if found.stub:
+        return row(exercise, plan, NOT_ATTEMPTED, "", "", found)
+    if session.late:
+        session.hit.add("time")
+        return row(exercise, plan, FAILED, "time limit",
+                   f"the notebook's {plan.limits.seconds:g} seconds were used up before this "
+                   "exercise; see which answer above takes so long", found)
+    errors = session.prepare(exercise)
+    answer = session.answer(exercise)
+    if answer is None:
+        why = (f"your answer cell stopped with {errors[0]}" if errors else
+               f"your answer cell does not define `{exercise.name}`")
+        return row(exercise, plan, FAILED, "error", why + _lost_name(errors), found)
+    return _judged(exercise, answer, found, errors, plan, session)
+
+
+def _judged(exercise: Exercise, answer, found: Found, errors: list[str], plan: Plan,
+            session: Session) -> dict:
+    """Judge an answer on the shown cases, and if it passes those, on hidden ones."""
+    result = evaluate(exercise, answer, DEFAULT_SEED)
+    cases = [_case("shown", i, verdict) for i, verdict in enumerate(result.verdicts)]
+    hidden = False
+    if result.outcome == PASSED and exercise.kind == "function":
+        result, more = _hidden(exercise, answer, plan)
+        cases, hidden = cases + more, True
+    notes = [*found.notes, *(f"A statement of the cell stopped with {clean_text(e, 300)}; the "
+                             "others were run." for e in errors)]
+    if result.outcome == FAILED and result.stage == "time limit":
+        session.hit.add("time")
+    told = _in_kind(result) if hidden else result.message + _lost_name([result.message])
+    message = told if result.outcome == FAILED else ""
+    return row(exercise, plan, result.outcome, result.stage, message, found, notes=notes,
+               cases=cases, hidden=hidden and result.outcome == FAILED,
+               mistake=_mistake(result), shown={} if hidden else _shown(result))
+
+
+def _hidden(exercise: Exercise, answer, plan: Plan) -> tuple[Result, list[dict]]:
+    """Judge on cases drawn from the secret seed, until there were enough or one fails."""
+    cases, draws, count = [], 0, 0
+    while True:
+        result = evaluate(exercise, answer, plan.seed.number(exercise.id, draws))
+        cases += [_case("hidden", i, verdict) for i, verdict in enumerate(result.verdicts) if i]
+        draws, count = draws + 1, count + len(result.verdicts) - 1
+        if result.outcome != PASSED or count >= HIDDEN_CASES or draws > 10:
+            return result, cases
+
+
+def _case(kind: str, index: int, verdict: str) -> dict:
+    """Return what is recorded of one case."""
+    return {"case": "hand example" if index == 0 else "random instance", "set": kind,
+            "outcome": verdict}
+
+
+def _in_kind(result: Result) -> str:
+    """Say what was wrong on a hidden case without saying anything of the case."""
+    if result.outcome == NOT_ATTEMPTED:
+        return ""
+    if result.stage == "property":
+        law = next((p.name for p in result.exercise.properties
+                    if result.message.startswith(p.name)), "")
+        return f"On a hidden case a property did not hold: {law}."
+    text = _IN_KIND.get(result.stage, "the answer was not right")
+    if result.stage == "error":
+        name = result.message.removeprefix("your code raised ").split(":")[0]
+        known = isinstance(getattr(builtins, name, None), type)
+        text += f" ({name})" if known else ""
+    return f"On a hidden case {text}."
+
+
+def _mistake(result: Result) -> dict | None:
+    """Return the recognised mistake; its words are the exercise's own."""
+    if result.mistake is None:
+        return None
+    return {"name": result.mistake.name, "message": result.mistake.message,
+            "certain": result.certain}
+
+
+def _shown(result: Result) -> dict:
+    """Return the shown case: call, expected, got, the learner's lines and prints."""
+    shown = {"printed": result.printed, "lines": "\n".join(result.details)}
+    case = result.case
+    if result.outcome == FAILED and case is not None:
+        shown |= {"call": call_text(result.exercise, case), "note": case.note}
+        if result.stage != "property":
+            shown["want"] = show_value(case.expected)
+            if result.stage not in ("error", "time limit"):
+                shown["got"] = show_value(result.got)
+    return {k: clean_text(v, TEXT_LIMIT) for k, v in shown.items() if v}
+
+
+def _lost_name(errors: Sequence[str]) -> str:
+    """Explain a missing name: only answer cells and what they name is run."""
+    if not any("NameError" in e for e in errors):
+        return ""
+    return (". The grader runs the answer cells, and from other cells the imports, functions and "
+            "constants that they use: put what the answer computes with into its own cell")
