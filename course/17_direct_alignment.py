@@ -96,7 +96,7 @@ $$L_\text{DPO} = -\log \sigma(\beta h)$$
 
 # %% [markdown]
 r"""
-The tutorial [§4.1] tells the same story; three slips in its box are worth knowing. It prints $\pi^* \propto e^{\beta r}$, without
+The tutorial [§4.1] tells the same story, with slips in its box. It prints $\pi^* \propto e^{\beta r}$, without
 $\pi_\text{ref}$ and with $\beta$ upside down; then $\Delta r = \frac1\beta \Delta \log \pi$; then a loss with $\beta\, \Delta \log \pi$: these agree only at
 $\beta = 1$. And the loss lacks its minus sign. Its text does name the KL to a reference.
 
@@ -381,7 +381,7 @@ r"""
 | DPO | pair | yes | sum | never |
 | IPO (Azar et al. 2023) | pair | yes | sum | $h = \frac{1}{2\tau}$ |
 | KTO (Ethayarajh et al. 2024) | each with $z$ | yes | sum | far from $z$ |
-| SimPO (Meng et al. 2024) | pair | no | mean | margin $\gamma$ passed |
+| SimPO (Meng et al. 2024) | pair | no | mean | never; $\gamma$ asks for a lead |
 | ORPO (Hong et al. 2024) | pair, plus SFT | no | mean | never |
 
 If the chosen answer wins with probability $p$, DPO's best $h$ is $\frac1\beta \log \frac{p}{1-p}$, infinite at $p = 1$; IPO's is $(p - \frac12)/\tau$.
@@ -456,9 +456,7 @@ Picture(fig, alt=f"{claim}. Losses and their slopes against h from -30 to 60 nat
 
 # %% [markdown] exercise="direct_alignment.unseen_mass"
 r"""
-## What DPO cannot see
-
-All these losses know pairs. Write `unseen_mass(logps, seen, mass)`: another policy that DPO cannot tell from yours.
+All these losses know pairs, and nothing else. Write `unseen_mass(logps, seen, mass)`: another policy that DPO cannot tell from yours.
 
 - `logps`: log-probabilities of *all* answers to a prompt, `[answers]`, some as low as $-900$;
 - `seen`: true for answers that occur in pairs, `[answers]`; there are both kinds;
@@ -498,7 +496,7 @@ r"""
 Three answers: good ($r = 1$), bad ($r = -1$), and gibberish ($r = -2$) that nobody ever wrote into a pair; $\pi_\text{ref} = (0.5, 0.45, 0.05)$.
 
 1. Move only *unseen*. Which number in the title moves, which stands still?
-2. Set $h$ to 4: the loss is near 0. Is the policy good?
+2. Set $h$ to 4: the loss is low. Is the policy good?
 3. At which $h$ and which unseen mass is the *regularised* reward $J$ highest? DPO tells you one of the two.
 """
 
@@ -517,7 +515,7 @@ def three_answers(h, unseen):
     kl = float((p * (p / toy_ref).log()).sum())
     loss = math.log1p(math.exp(-0.5 * h))
     return bars({"reference": toy_ref.tolist(), "policy": [round(x, 3) for x in p.tolist()]}, groups=["good", "bad", "gibberish"],
-                ylabel="probability", title=f"DPO loss {loss:.3f}; E[r] {float(p @ toy_r):.2f}, KL {kl:.2f} nats, J = {float(p @ toy_r) - 0.5 * kl:.2f} (β = 0.5)")
+                ylabel="probability", title=f"DPO loss {loss:.3f}; E[r] {float(p @ toy_r):.2f}, KL {kl:.2f} nats, J = {float(p @ toy_r) - 0.5 * kl:.3f} (β = 0.5)")
 
 
 explorer(three_answers, {"h": Slider(-4, 8, 2, step=0.5, label="h (nats)"), "unseen": Slider(0.01, 0.95, 0.61, step=0.02, label="unseen mass")})
@@ -635,7 +633,7 @@ for i in (0, 1, 4):
 r"""
 ## Break it: a loss as good
 
-A colleague takes your trainer, the same 512 pairs, the same $\beta = 0.5$, two passes, and one other argument. The loss falls; fresh pairs are in order about as often as yours. Then somebody reads the answers. Run the next cell only, and decide:
+A colleague takes your trainer, the same 512 pairs, the same $\beta = 0.5$, one pass less, and one other argument. The loss falls; fresh pairs are in order about as often as yours. Then somebody reads the answers. Run the next cell only, and decide:
 
 - **A.** chosen and rejected are exchanged in some of the pairs;
 - **B.** over-fitting: 512 pairs are fewer than the policy can remember;
@@ -695,7 +693,16 @@ comparison. Look at what each *paid*: labels, or calls of a reward; seconds; nat
 # %% tags=["hide-input"]
 import json
 
+from scipy.stats import t
+
 from tutorlib.syllabus import course_root
+
+
+def show(name, mean, half):
+    """Return a mean and its interval; a dash where nothing of the kind was counted."""
+    whole = name in ("seconds", "labels")
+    return f"{'-':>15}" if mean != mean else f"{mean:9.0f} ±{half:5.0f}" if whole else f"{mean:9.2f} ±{half:5.2f}"
+
 
 COLUMNS, picture = ("gold", "truth", "harmlessness", "tone", "length", "kl", "seconds", "labels"), None
 source = course_root() / "benchmarks" / "posttraining" / "targets.json"
@@ -703,15 +710,14 @@ if not source.exists():
     print(f"{source.name} is not in this copy of the course; python benchmarks/posttraining/targets.py makes it")
 else:
     record = json.loads(source.read_text(encoding="utf-8"))
-    numbers = {name: torch.tensor([[float(run[c] or 0) if c in run else math.nan for c in COLUMNS] for run in method["runs"]])
+    numbers = {name: torch.tensor([[math.nan if run.get(c) is None else float(run[c]) for c in COLUMNS] for run in method["runs"]])
                for name, method in record["methods"].items()}  # [seeds, columns]
     numbers = {name: runs for name, runs in numbers.items() if len(runs) > 1}
-    half = {name: (2.776 if len(runs) == 5 else 4.303) * runs.std(0) / len(runs) ** 0.5 for name, runs in numbers.items()}
+    half = {name: t.ppf(0.975, len(runs) - 1) * runs.std(0) / len(runs) ** 0.5 for name, runs in numbers.items()}
     print(f"{'mean ± 95 % t-interval':<24}" + "".join(f"{c:>15}" for c in COLUMNS))
     print(f"{'base':<24}" + "".join(f"{record['base'].get(c, math.nan):15.2f}" for c in COLUMNS))
     for name, runs in numbers.items():
-        print(f"{name:<24}" + "".join(f"{m:9.2f} ±{w:5.2f}" if c not in ("seconds", "labels") else f"{m:9.0f} ±{w:5.0f}"
-                                      for c, m, w in zip(COLUMNS, runs.mean(0).tolist(), half[name].tolist(), strict=True)))
+        print(f"{name:<24}" + "".join(map(show, COLUMNS, runs.mean(0).tolist(), half[name].tolist())))
     means = {name: float(runs.mean(0)[0]) for name, runs in numbers.items()}
     picture = bars(means, errors={name: float(half[name][0]) for name in means}, errors_are="95 % t-interval over seeds",
                    ylabel="mean gold reward (points)", target=record["base"]["gold"], target_label="base",

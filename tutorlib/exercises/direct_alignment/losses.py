@@ -262,7 +262,7 @@ IPO_KTO_SIMPO = Exercise(
     ),
     why="All of them push the same difference apart. They differ in when they stop: DPO never does,"
         " IPO at a fixed distance, KTO when an answer is clearly above or *hopelessly* below the "
-        "reference point, SimPO at a margin per token, without asking where it started.",
+        "reference point; SimPO wants a lead per token, and never asks where it started.",
     index_names=lambda case, index: f"{case.args[0]}, pair {index[0]}",
     forbidden=("tutorlib.posttraining.ipo_loss", "tutorlib.posttraining.kto_loss",
                "tutorlib.posttraining.simpo_loss"),
