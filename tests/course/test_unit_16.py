@@ -150,6 +150,23 @@ def test_which_kl_has_which_gradient(grass):
     assert misses["k2", "reward"] > 1 and misses["k3", "reward"] > 0.1
 
 
+def test_rloo_climbs_to_the_exact_optimum(grass):
+    tree, gold, *_ = grass
+    model, generator, regret = copy.deepcopy(TINY), torch.Generator().manual_seed(0), []
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    for _ in range(30):
+        policy = tree.policy_of(model, differentiable=True)
+        logps = tree.leaf_logps(policy)
+        regret.append(policy_gap(tree, policy, gold, BETA)["regret"])
+        y = tree.sample(8, generator, policy)
+        paid = gold[y] - BETA * (logps.detach() - tree.leaf_logps())[y]
+        loss = -(rloo_advantage(paid[None])[0] * logps[y]).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert regret[0] > 0.3 and sum(regret[-10:]) / 10 < 0.05
+
+
 @pytest.mark.parametrize("change, words", [
     (lambda p, q, a, m, c: ppo_token_loss(p.detach(), q, a, m, c), "no gradient"),
     (lambda p, q, a, m, c: ppo_token_loss(p, q, a.detach(), m, c) - 0 * a.sum() + a[0, 0]
