@@ -280,6 +280,7 @@ for name, tracks in runs.items():
     print(f"{name:<14} at the end, five seeds: regret {[round(x, 3) for x in ends[:, 0].tolist()]}, mean KL to ref {ends[:, 1].mean():.3f}, to pi* {ends[:, 2].mean():.3f}")
 regret = {name: torch.tensor([[step["regret"] for step in track] for track in tracks]) for name, tracks in runs.items()}
 first, close = float(regret["leave one out"][0, 0]), float(regret["leave one out"][:, -10:].median())
+print(f"why is no baseline so steady? Whatever is sampled is pushed up, and {float(p_ref[gold > 0].sum()):.0%} of samples are right from the start")
 lost = {name: int((r[:, -10:].max(1).values > first).sum()) for name, r in regret.items()}  # worse than at the start
 most = max(lost, key=lost.get)
 learning_curves({name: r.log10() for name, r in regret.items()}, xlabel="gradient step", ylabel="log10 of regret β KL(π ‖ π*)",
