@@ -170,5 +170,70 @@ def grade(
           workers=workers, seconds=time_limit, memory=memory, trust=trust_submissions)
 
 
+@app.command()
+def export(
+    platform: Annotated[str, typer.Argument(help="gradescope, canvas, moodle or csv.")],
+    grades: Annotated[Path | None, typer.Argument(help="The --out folder of `grade`.")] = None,
+    out: Annotated[Path, typer.Option(help="File to write (gradescope: folder).")] = ...,
+    unit: Annotated[str, typer.Option(help="The unit; needed where several were graded.")] = "",
+    gradebook: Annotated[Path | None, typer.Option(
+        help="The platform's own export, to be filled in.")] = None,
+    column: Annotated[str, typer.Option(help="Canvas: the assignment's column.")] = "",
+    wide: Annotated[bool, typer.Option("--wide", help="csv: one line per learner.")] = False,
+    autograder: Annotated[bool, typer.Option(
+        "--autograder", help="gradescope: write the zip that grades a unit there.")] = False,
+    seed_file: Annotated[Path | None, typer.Option(help="The autograder's secret.")] = None,
+    course: Annotated[Path | None, typer.Option(help="The autograder's course file.")] = None,
+    time_limit: Annotated[float, typer.Option(min=1, help="The autograder's, seconds.")] = 300,
+    memory: Annotated[int, typer.Option(min=256, help="The autograder's, MB.")] = 2048,
+    trust_submissions: Annotated[bool, typer.Option("--trust-submissions")] = False,
+) -> None:
+    """Write grades as Gradescope, Canvas or Moodle take them, or make an autograder."""
+    from tutorlib.grading.cohort.exports import command
+
+    if autograder and platform == "gradescope":
+        command.make_autograder(out, unit=unit, seed_file=seed_file, course=course,
+                                seconds=time_limit, memory=memory, trust=trust_submissions)
+    else:
+        command.export(platform, grades, out, unit=unit, gradebook=gradebook, column=column,
+                       wide=wide)
+
+
+@app.command()
+def release(
+    out: Annotated[Path, typer.Option(help="New folder for what learners get.")],
+    unit: Annotated[list[str], typer.Option(help="Unit to hand out; repeatable.")],
+    course: Annotated[Path | None, typer.Option(
+        help="Course file: due dates, points, hints, solutions.")] = None,
+) -> None:
+    """Hand out: worksheets and the pinned environment, without solutions."""
+    from tutorlib.authoring.release import release
+    from tutorlib.grading.cohort.course import read_course
+
+    for path in release(course_root(), unit, out, read_course(course)):
+        typer.echo(f"wrote {path}")
+
+
+@app.command()
+def collect(
+    source: Annotated[Path, typer.Argument(help="Folder or zip of what was handed in.")],
+    out: Annotated[Path, typer.Option(help="Folder for the collection, to be graded.")],
+    course: Annotated[Path | None, typer.Option(help="Course file with the due dates.")] = None,
+    unit: Annotated[list[str] | None, typer.Option(help="Only this unit; repeatable.")] = None,
+    times: Annotated[Path | None, typer.Option(
+        help="CSV with the columns learner and submitted.")] = None,
+) -> None:
+    """Gather what was handed in, one folder per learner, and mark what came late."""
+    from tutorlib.grading.cohort.collect import collect
+    from tutorlib.grading.cohort.course import read_course
+
+    done = collect(source, out, read_course(course), tuple(unit or ()), times)
+    for key, problem in done.problems.items():
+        typer.echo(f"{key}: {problem}")
+    for key, minutes in done.late.items():
+        typer.echo(f"{key}: late by {minutes} min")
+    typer.echo(f"collected {len(done.taken)} notebooks in {out}, {len(done.late)} of them late")
+
+
 if __name__ == "__main__":
     app()

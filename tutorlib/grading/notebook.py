@@ -10,6 +10,7 @@ from tutorlib.grading.exercise import Exercise
 from tutorlib.grading.judge import FAILED, NOT_ATTEMPTED, PASSED, Result, evaluate
 from tutorlib.grading.registry import find_exercise, unit_of
 from tutorlib.grading.report import Report
+from tutorlib.grading.rules import allowed
 from tutorlib.grading.store import store, table
 
 _OURS = ("This is the reference answer, which the last check put in your place: "
@@ -98,7 +99,7 @@ def _remember(result: Result) -> None:
 
 def _next_step(result: Result) -> str:
     """Say where help is, once there is something to be helped with."""
-    if result.outcome != FAILED:
+    if result.outcome != FAILED or not allowed("hints"):
         return ""
     seen = store().hints_seen(result.exercise.id)
     call = f'`hint("{result.exercise.id}")`'
@@ -124,6 +125,7 @@ def _show_figure(exercise: Exercise, answer) -> None:
 def hint(exercise_id: str, level: int | None = None) -> None:
     """Show the next hint of an exercise, or hint ``level``: 1 concept, 2 formula, 3 skeleton."""
     exercise = find_exercise(exercise_id)
+    _require_allowed("hints")
     seen = store().hints_seen(exercise_id)
     if level is None and seen == 3:
         note = f'That was the last of three hints; solution("{exercise_id}") shows an answer.'
@@ -142,11 +144,18 @@ def hint(exercise_id: str, level: int | None = None) -> None:
 def solution(exercise_id: str) -> None:
     """Show a worked answer, why it works, and what people get wrong."""
     exercise = find_exercise(exercise_id)
+    _require_allowed("solutions")
     source = solution_source(exercise)
     mistakes = "\n".join(f"- {mutant.message}" for mutant in exercise.mutants)
     markdown = (f"**An answer to {exercise.title}**\n\n```python\n{source}\n```\n\n"
                 f"{exercise.why}\n\nWhat people get wrong:\n\n{mistakes}")
     present(Shown("", markdown, markdown))
+
+
+def _require_allowed(what: str) -> None:
+    """Refuse what the course that handed out this worksheet has switched off."""
+    if not allowed(what):
+        raise LessonError(f"{what} are switched off for this course")
 
 
 def solution_source(exercise: Exercise) -> str:

@@ -14,7 +14,7 @@ from tests.grading.cohort.conftest import (
     notebook,
     with_answers,
 )
-from tutorlib.grading.cohort.answers import is_stub, script_of
+from tutorlib.grading.cohort.answers import Script, is_stub
 from tutorlib.grading.cohort.cells import NotebookError, parse, read_cells, without_magics
 from tutorlib.grading.cohort.grade import HIDDEN_CASES, Plan, grade_notebook
 from tutorlib.grading.cohort.runners import Limits, Trusted
@@ -75,8 +75,8 @@ def test_imports_helpers_and_constants_of_other_cells_are_lent_when_used():
              code_cell("def halve(x):\n    return identity(x)"), uses,
              code_cell("def identity(x):\n    return x")]
     assert first(notebook(*cells))["outcome"] == "passed"
-    script = script_of(read_cells(notebook(*cells)), EXERCISES)
-    lent = [p.source for p in script.pieces if not p.exercise]
+    script = Script(read_cells(notebook(*cells)), EXERCISES)
+    lent = [p.source for p in script.pieces(EXERCISES[0], {}) if not p.exercise]
     assert lent == ["import torch as T", "TWO = 2.0", "def halve(x):\n    return identity(x)",
                     "def identity(x):\n    return x"]
 

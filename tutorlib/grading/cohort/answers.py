@@ -1,16 +1,17 @@
 """Find the answer cells of a notebook, and what else of it they need in order to run.
 
-Of a worksheet only the answer cells run, statement by statement, and from the other cells the
-imports, functions, classes and plain constants whose names an answer uses. An answer is found by
-its cell's metadata, then by the line ``# exercise: id``, then by the name that it defines.
+For an exercise its answer cell runs, statement by statement; from other cells come the imports,
+functions, classes and plain constants whose names it uses, and the answers to other exercises that
+it calls. An answer is found by its cell's metadata, then by the line ``# exercise: id``, then by
+the name that it defines.
 """
 
 from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from tutorlib.grading.cohort.cells import CodeCell, parse, statements
 from tutorlib.grading.exercise import Exercise
@@ -39,27 +40,50 @@ class Found:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
 class Script:
-    """What of a notebook is run, in order, and where each answer was found."""
+    """A notebook's answers: where they are, and what is run for each of them."""
 
-    pieces: tuple[Piece, ...] = ()
-    found: dict[str, Found] = field(default_factory=dict)
+    def __init__(self, cells: Sequence[CodeCell], exercises: Sequence[Exercise]):
+        """Find the answers to these exercises."""
+        self._exercises = {exercise.name: exercise for exercise in exercises}
+        self._cells = [cell for cell in cells if cell.role not in ("check", "hint")]
+        self.found: dict[str, Found] = {}
+        self._chosen: dict[str, CodeCell] = {}
+        for exercise in exercises:
+            cell, self.found[exercise.id] = _find(cells, exercise)
+            if cell is not None:
+                self._chosen[exercise.name] = cell
 
+    def pieces(self, exercise: Exercise, worked: Mapping[str, str]) -> list[Piece]:
+        """Return what is run for one exercise, in the notebook's order.
 
-def script_of(cells: Sequence[CodeCell], exercises: Sequence[Exercise]) -> Script:
-    """Choose what of a notebook is run for these exercises."""
-    answers: dict[int, str] = {}
-    found = {}
-    for exercise in exercises:
-        chosen, found[exercise.id] = _find(cells, exercise)
-        if chosen is not None:
-            answers[chosen.number] = exercise.id
-    names = {exercise.name for exercise in exercises}
-    pieces = [Piece(text, c.number, answers[c.number]) for c in cells if c.number in answers
-              for text in statements(c.source)]
-    lent = _lent(cells, set(answers), _words(p.source for p in pieces), names)
-    return Script(tuple(sorted([*pieces, *lent], key=lambda p: p.cell)), found)
+        ``worked`` holds statements to run in place of other answers, by exercise id: those that
+        were graded and did not pass.
+        """
+        own = self._chosen[exercise.name]
+        needed, words = {exercise.name}, words_of(own.source)
+        while more := (words & set(self._exercises)) - needed:
+            needed |= more
+            for name in more:
+                words |= words_of(self._text(name, worked))
+        taken = set(self._exercises)
+        lent = _lent(self._cells, own.number, words, taken)
+        words = set().union(*(words_of(piece.source) for piece in lent), words)
+        answers = [piece for name in needed | (words & taken)
+                   for piece in self._answer(name, worked)]
+        return sorted([*lent, *answers], key=lambda piece: piece.cell)
+
+    def _text(self, name: str, worked: Mapping[str, str]) -> str:
+        """Return the statements that stand for an answer."""
+        return "\n".join(piece.source for piece in self._answer(name, worked))
+
+    def _answer(self, name: str, worked: Mapping[str, str]) -> list[Piece]:
+        """Return an answer's statements: the learner's, or the worked ones in their place."""
+        other = self._exercises[name].id
+        cell = self._chosen.get(name)
+        if other in worked:
+            return [Piece(worked[other], cell.number if cell else 0)] if worked[other] else []
+        return [Piece(text, cell.number, other) for text in statements(cell.source)] if cell else []
 
 
 def _find(cells: Sequence[CodeCell], exercise: Exercise) -> tuple[CodeCell | None, Found]:
@@ -167,11 +191,12 @@ def _is_check(node: ast.expr) -> bool:
     return isinstance(node, ast.Call) and getattr(node.func, "id", "") == "check"
 
 
-def _lent(cells: Sequence[CodeCell], answers: set[int], words: set[str],
-          taken: set[str]) -> list[Piece]:
-    """Return the imports, definitions and constants of other cells that are used by name."""
-    offers = [(cell.number, name, text, uses) for cell in cells
-              if cell.number not in answers and cell.role not in ("check", "hint")
+def _lent(cells: Sequence[CodeCell], own: int, words: set[str], taken: set[str]) -> list[Piece]:
+    """Return the imports, definitions and constants of other cells that are used by name.
+
+    ``taken`` are the names of answers, which nobody else may lend.
+    """
+    offers = [(cell.number, name, text, uses) for cell in cells if cell.number != own
               for name, text, uses in _offers(cell) if name not in taken]
     chosen: dict[int, Piece] = {}
     growing = True
@@ -180,7 +205,7 @@ def _lent(cells: Sequence[CodeCell], answers: set[int], words: set[str],
         for i, (number, name, text, uses) in enumerate(offers):
             if i not in chosen and (name in words or name == "*"):
                 chosen[i] = Piece(text, number)
-                words |= uses
+                words = words | uses
                 growing = True
     return [chosen[i] for i in sorted(chosen)]
 
@@ -195,7 +220,7 @@ def _offers(cell: CodeCell) -> Iterator[tuple[str, str, set[str]]]:
                 yield (alias.asname or alias.name).split(".")[0], one, set()
         elif isinstance(node, ast.FunctionDef | ast.ClassDef):
             text = ast.unparse(node)
-            yield node.name, text, _words([text])
+            yield node.name, text, words_of(text)
         elif isinstance(node, ast.Assign) and len(node.targets) == 1 and _is_literal(node.value):
             for name in _targets(node):
                 yield name, ast.unparse(node), set()
@@ -217,6 +242,6 @@ def _is_literal(node: ast.expr) -> bool:
     return True
 
 
-def _words(texts) -> set[str]:
-    """Return the names that texts could refer to."""
-    return {word for text in texts for word in re.findall(r"[^\W\d]\w*", text)}
+def words_of(text: str) -> set[str]:
+    """Return the names that a text could refer to."""
+    return set(re.findall(r"[^\W\d]\w*", text))

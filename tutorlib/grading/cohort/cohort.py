@@ -13,7 +13,7 @@ import tutorlib
 from tutorlib.errors import GradingError
 from tutorlib.grading.cohort.course import Course
 from tutorlib.grading.cohort.grade import Plan, unreadable
-from tutorlib.grading.cohort.journal import Journal, write_file
+from tutorlib.grading.cohort.journal import Journal, Memory, write_file
 from tutorlib.grading.cohort.pool import Job, Pool, grade_here
 from tutorlib.grading.cohort.records import (
     LONG,
@@ -30,7 +30,7 @@ from tutorlib.grading.cohort.records import (
 from tutorlib.grading.cohort.runners import Limits, OpenRunner
 from tutorlib.grading.cohort.seeds import open_seed
 from tutorlib.grading.cohort.sources import EntryError
-from tutorlib.grading.cohort.submissions import Intake, Submission, gather
+from tutorlib.grading.cohort.submissions import COLLECTED, Intake, Submission, gather
 from tutorlib.syllabus import UNITS, Unit, find_unit
 
 
@@ -70,10 +70,7 @@ def grade_cohort(source: str | Path, out: str | Path, settings: Settings,
         raise GradingError(f"{source} holds no notebooks (.ipynb) of "
                            + ("the units asked for" if settings.units else "this course"))
     _require_writable(out)
-    seed = open_seed(settings.seed_file or out / "cohort.seed")
-    plan = Plan(seed, settings.limits, settings.course.points(), settings.course.hints)
-    frame = {"course": {"version": tutorlib.__version__, "graders": graders_digest()},
-             "seed_id": seed.id, "limits": asdict(settings.limits)}
+    plan, frame = _plan(settings, settings.seed_file or out / "cohort.seed")
     journal = Journal(out, {**frame, "tier": settings.tier, "points": dict(plan.points),
                             "hints": plan.hints})
     try:
@@ -82,6 +79,23 @@ def grade_cohort(source: str | Path, out: str | Path, settings: Settings,
     finally:
         journal.close()
     return Graded(tuple(records), fresh, intake.left_out)
+
+
+def grade_submissions(intake: Intake, settings: Settings) -> list[dict]:
+    """Grade submissions and return their records; nothing is written but a missing seed file."""
+    kept = Memory()
+    plan, frame = _plan(settings, settings.seed_file)
+    _grade_missing(intake, kept, plan, settings, lambda done, of: None)
+    return [record_of(s, kept.record(s.key, _fingerprint(s)), frame, {})
+            for s in intake.submissions]
+
+
+def _plan(settings: Settings, seed_file: Path) -> tuple[Plan, dict]:
+    """Return the plan of a grading, and what every record says of it."""
+    seed = open_seed(seed_file)
+    frame = {"course": {"version": tutorlib.__version__, "graders": graders_digest()},
+             "seed_id": seed.id, "limits": asdict(settings.limits)}
+    return Plan(seed, settings.limits, settings.course.points(), settings.course.hints), frame
 
 
 def chosen_units(names: Sequence[str]) -> list[Unit]:
@@ -107,7 +121,7 @@ def _require_writable(out: Path) -> None:
     probe.unlink()
 
 
-def _grade_missing(intake: Intake, journal: Journal, plan: Plan, settings: Settings,
+def _grade_missing(intake: Intake, journal: Memory, plan: Plan, settings: Settings,
                    progress: Callable[[int, int], None]) -> int:
     """Grade what the journal does not hold and add it there; return how many these were."""
     missing = [s for s in intake.submissions if journal.record(s.key, _fingerprint(s)) is None]
@@ -117,7 +131,8 @@ def _grade_missing(intake: Intake, journal: Journal, plan: Plan, settings: Setti
     progress(total - len(left), total)
 
     def keep(submission: Submission, result: dict) -> None:
-        journal.add(submission.key, _fingerprint(submission), result)
+        ours = any(row["stage"] == "grader" for row in result["exercises"])
+        journal.add(submission.key, _fingerprint(submission), result, lasting=not ours)
         left.discard(submission.key)
         progress(total - len(left), total)
 
@@ -168,7 +183,7 @@ def _fingerprint(submission: Submission) -> str:
 
 def _late(source: str | Path, course: Course) -> dict[str, dict]:
     """Return {submission key: {"minutes", "percent_off"}} from what `tutorlib collect` noted."""
-    path = Path(source) / "collected.json"
+    path = Path(source) / COLLECTED
     if not path.is_file():
         return {}
     try:

@@ -17,7 +17,7 @@ from tutorlib.grading.cohort.runners import Limits, Trusted
 def grade(submissions: Path, out: Path, *, seed_file: Path | None, units: tuple[str, ...],
           course: Path | None, workers: int, seconds: float, memory: int, trust: bool) -> None:
     """Grade, with a progress bar, and print where the results are."""
-    open_runner, tier = _runner(trust)
+    open_runner, tier = runner(trust)
     if trust:
         _say("The submissions are trusted: their code runs with your rights and can read your "
              "files. Do this only for authors whom you would lend your account to.")
@@ -30,7 +30,7 @@ def grade(submissions: Path, out: Path, *, seed_file: Path | None, units: tuple[
     _sum_up(graded, out)
 
 
-def _runner(trust: bool):
+def runner(trust: bool):
     """Return (how to open a runner, its tier); refuse when nothing confines the code."""
     if trust:
         return Trusted, Trusted.tier

@@ -4,7 +4,7 @@ A TOML file, every part of it optional::
 
     title = "Inverse RL, autumn term"
     hints = true           # hint() works, and feedback shows the first hint
-    solutions = false      # the worksheets link to the solutions, and solution() works
+    solutions = false      # solutions are handed out too, and solution() works
     package = ""           # how learners install the course, for pip: an address or a file
 
     [late]
@@ -63,11 +63,11 @@ class UnitRules:
 
 @dataclass(frozen=True)
 class Course:
-    """A course file; without one, nothing is due and everything may be shown."""
+    """A course file; without one, nothing is due, hints may be read and solutions stay back."""
 
     title: str = ""
     hints: bool = True
-    solutions: bool = True
+    solutions: bool = False
     package: str = ""
     late: Late = Late()
     units: Mapping[str, UnitRules] = field(default_factory=dict)  # by number

@@ -8,7 +8,7 @@ from tutorlib.grading.cohort.pages import inline, page
 from tutorlib.grading.cohort.records import failed, passed
 from tutorlib.grading.report import SIGNS, STAGES
 
-_LINES = (("call", "Called as"), ("note", "This case"), ("want", "Expected"),
+LINES = (("call", "Called as"), ("note", "This case"), ("want", "Expected"),
           ("got", "You returned"), ("lines", "Your lines"), ("printed", "You printed"))
 _CODE = {"call", "want", "got", "lines", "printed"}
 
@@ -18,7 +18,7 @@ def feedback_page(record: dict) -> str:
     title = f"Unit {record['unit']} · {record['unit_title']}: feedback"
     parts = [f"<p>{escape(record['learner']['name'])} ({escape(record['learner']['id'])})</p>",
              f"<p><strong>{_score(record)}</strong></p>"]
-    parts += [f"<p>{inline(text)}</p>" for text in _preface(record)]
+    parts += [f"<p>{inline(text)}</p>" for text in preface(record)]
     parts += [_exercise(number, row) for number, row in enumerate(record["exercises"], 1)]
     parts.append(f"<p>Graded from the file <code>{escape(record['submission']['path'])}</code>, "
                  f"sha256 <code>{escape(record['submission']['sha256'][:16])}</code>, with course "
@@ -33,7 +33,7 @@ def _score(record: dict) -> str:
     return f"{record['final']:g} points: {text}, less {off:g} % for lateness" if off else text
 
 
-def _preface(record: dict) -> list[str]:
+def preface(record: dict) -> list[str]:
     """Return what concerns the notebook as a whole."""
     told = []
     if record["problem"]:
@@ -83,7 +83,7 @@ def _items(row: dict) -> list[tuple[str, str]]:
         label = ("A known mistake" if row["mistake"]["certain"]
                  else "It looks like a known mistake")
         items.append((label, inline(row["mistake"]["message"])))
-    for key, label in _LINES:
+    for key, label in LINES:
         if row["shown"].get(key):
             text = escape(row["shown"][key])
             items.append((label, f"<code>{text}</code>" if key in _CODE else text))

@@ -10,10 +10,10 @@ import builtins
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from tutorlib.grading.cohort.answers import Found, Script, script_of
+from tutorlib.grading.cohort.answers import Found, Script
 from tutorlib.grading.cohort.cells import NotebookError, read_cells
 from tutorlib.grading.cohort.names import clean_text
-from tutorlib.grading.cohort.runners import Limits, OpenRunner
+from tutorlib.grading.cohort.runners import Limits, OpenRunner, Runner
 from tutorlib.grading.cohort.seeds import Seed
 from tutorlib.grading.cohort.session import Session
 from tutorlib.grading.exercise import Exercise
@@ -56,24 +56,21 @@ def grade_notebook(data: bytes, exercises: Sequence[Exercise], plan: Plan,
     each exercise as it starts and ends.
     """
     try:
-        script = script_of(read_cells(data), exercises)
+        script = Script(read_cells(data), exercises)
     except NotebookError as problem:
         return unreadable(str(problem), exercises, plan)
     rows, session = [], Session(script, open_runner, plan.limits)
-    try:
-        for exercise in exercises:
-            row = (done or {}).get(exercise.id)
-            if row is not None and row.get("lost"):
-                session.skip(exercise)
-            if row is None:
-                begin(exercise.id)
-                row = _graded(exercise, script, session, plan)
-                report(row)
-            rows.append(row)
-            if row["outcome"] != PASSED:
-                session.put_right(exercise)
-    finally:
-        session.close()
+    for exercise in exercises:
+        row = (done or {}).get(exercise.id)
+        if row is None:
+            begin(exercise.id)
+            row = _graded(exercise, script, session, plan)
+            report(row)
+        rows.append(row)
+        if row["stage"] == "time limit":
+            session.hit.add("time")
+        if row["outcome"] != PASSED:
+            session.put_right(exercise)
     return {"exercises": rows, "tier": session.tier, "limits_hit": sorted(session.hit)}
 
 
@@ -114,21 +111,45 @@ def _graded(exercise: Exercise, script: Script, session: Session, plan: Plan) ->
     if found.stub:
         return row(exercise, plan, NOT_ATTEMPTED, "", "", found)
     if session.late:
-        session.hit.add("time")
         return row(exercise, plan, FAILED, "time limit",
                    f"the notebook's {plan.limits.seconds:g} seconds were used up before this "
                    "exercise; see which answer above takes so long", found)
-    errors = session.prepare(exercise)
-    answer = session.answer(exercise)
+    runner, errors = session.open(exercise)
+    try:
+        return _run(exercise, runner, found, errors, plan)
+    finally:
+        session.note(runner)
+        runner.close()
+
+
+def _run(exercise: Exercise, runner: Runner, found: Found, errors: list[str], plan: Plan) -> dict:
+    """Grade the answer that a runner holds."""
+    answer, trouble = _answer(exercise, runner)
+    if runner.why:
+        return row(exercise, plan, FAILED, "error",
+                   f"running your answer cell ended its process: {runner.why}", found)
     if answer is None:
-        why = (f"your answer cell stopped with {errors[0]}" if errors else
+        why = (f"your answer cell stopped with {errors[0]}" if errors else trouble or
                f"your answer cell does not define `{exercise.name}`")
         return row(exercise, plan, FAILED, "error", why + _lost_name(errors), found)
-    return _judged(exercise, answer, found, errors, plan, session)
+    judged = _judged(exercise, answer, found, errors, plan)
+    if runner.why and judged["stage"] not in ("time limit", ""):
+        judged["message"] = f"your answer ended its process: {runner.why}"
+    return judged
 
 
-def _judged(exercise: Exercise, answer, found: Found, errors: list[str], plan: Plan,
-            session: Session) -> dict:
+def _answer(exercise: Exercise, runner: Runner) -> tuple[object, str]:
+    """Return the learner's function, as a plain function, or value; and why there is none."""
+    try:
+        found = runner.answer(exercise)
+    except Exception as problem:  # a value that cannot leave its box, or a box that is gone
+        return None, str(problem)
+    if exercise.kind == "value" or not callable(found):
+        return found, ""
+    return lambda *args, **kwargs: found(*args, **kwargs), ""
+
+
+def _judged(exercise: Exercise, answer, found: Found, errors: list[str], plan: Plan) -> dict:
     """Judge an answer on the shown cases, and if it passes those, on hidden ones."""
     result = evaluate(exercise, answer, DEFAULT_SEED)
     cases = [_case("shown", i, verdict) for i, verdict in enumerate(result.verdicts)]
@@ -138,8 +159,6 @@ def _judged(exercise: Exercise, answer, found: Found, errors: list[str], plan: P
         cases, hidden = cases + more, True
     notes = [*found.notes, *(f"A statement of the cell stopped with {clean_text(e, 300)}; the "
                              "others were run." for e in errors)]
-    if result.outcome == FAILED and result.stage == "time limit":
-        session.hit.add("time")
     told = _in_kind(result) if hidden else result.message + _lost_name([result.message])
     message = told if result.outcome == FAILED else ""
     return row(exercise, plan, result.outcome, result.stage, message, found, notes=notes,

@@ -17,7 +17,24 @@ from tutorlib.errors import GradingError
 NAME = "journal.jsonl"
 
 
-class Journal:
+class Memory:
+    """What has been graded, until this process ends."""
+
+    def __init__(self):
+        """Begin with nothing."""
+        self._records: dict[str, dict] = {}
+
+    def record(self, key: str, fingerprint: str) -> dict | None:
+        """Return the record of a submission that was graded in this very state."""
+        entry = self._records.get(key)
+        return entry["record"] if entry and entry["fingerprint"] == fingerprint else None
+
+    def add(self, key: str, fingerprint: str, record: dict, lasting: bool = True) -> None:
+        """Keep a record; ``lasting`` ones would be kept on disk too."""
+        self._records[key] = {"key": key, "fingerprint": fingerprint, "record": record}
+
+
+class Journal(Memory):
     """The journal of one output folder, locked against a second grader."""
 
     def __init__(self, folder: Path, header: dict):
@@ -26,7 +43,8 @@ class Journal:
         Raises ``GradingError`` for a folder that cannot be written, is in use, or holds a grading
         done in another way than ``header`` says.
         """
-        self.path, self._records = folder / NAME, {}
+        super().__init__()
+        self.path = folder / NAME
         with explained(self.path):
             folder.mkdir(parents=True, exist_ok=True)
             self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -37,16 +55,11 @@ class Journal:
             os.close(self._fd)
             raise
 
-    def record(self, key: str, fingerprint: str) -> dict | None:
-        """Return the record of a submission that was graded in this very state."""
-        entry = self._records.get(key)
-        return entry["record"] if entry and entry["fingerprint"] == fingerprint else None
-
-    def add(self, key: str, fingerprint: str, record: dict) -> None:
-        """Append a record; when this returns it is on the disk."""
-        entry = {"key": key, "fingerprint": fingerprint, "record": record}
-        self._append(entry)
-        self._records[key] = entry
+    def add(self, key: str, fingerprint: str, record: dict, lasting: bool = True) -> None:
+        """Append a record; when this returns it is on the disk, unless it is not to last."""
+        if lasting:
+            self._append({"key": key, "fingerprint": fingerprint, "record": record})
+        super().add(key, fingerprint, record)
 
     def close(self) -> None:
         """Close the file, which also unlocks it."""

@@ -1,7 +1,7 @@
 """Where learners' code runs. A runner takes text and gives back answers to call.
 
 ``Trusted`` runs it in this process and protects nothing: it is for submissions whose authors one
-would also let use one's own account.
+would also let use one's own account. ``Boxed`` runs it in a box of ``tutorlib.grading.box``.
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ from __future__ import annotations
 import linecache
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from tutorlib.grading.cohort.answers import Piece
+from tutorlib.grading.exercise import Exercise
 from tutorlib.grading.guard import call
 
 
@@ -25,20 +27,19 @@ class Limits:
 
 
 class Runner(Protocol):
-    """One notebook's code, in one place, until ``close``."""
+    """One exercise's code, in one place, until ``close``."""
 
     tier: str  # what stands between the code and the grader
-    hit: tuple[str, ...]  # limits that the code ran into so far, such as "memory"
 
     @property
-    def alive(self) -> bool:
-        """Whether it still answers; a dead one is closed and another one opened."""
+    def why(self) -> str:
+        """Why it no longer answers; empty while it does."""
 
-    def load(self, source: str, label: str) -> str:
-        """Run statements; return what they raised in one line, or nothing."""
+    def load(self, pieces: Sequence[Piece], forbidden: Sequence[str]) -> list[str]:
+        """Run pieces in order, each whatever the others did; return what each raised, or ""."""
 
-    def answer(self, name: str, kind: str) -> Any:
-        """Return the function (or value, as ``kind`` says) of this name, or None."""
+    def answer(self, exercise: Exercise) -> Any:
+        """Return the function or value that the exercise asks for, or None."""
 
     def close(self) -> None:
         """End it and all that it started."""
@@ -51,8 +52,7 @@ class Trusted:
     """A namespace in this process, with time limits and nothing else."""
 
     tier = "none: submissions were trusted"
-    hit: tuple[str, ...] = ()
-    alive = True
+    why = ""
 
     def __init__(self, limits: Limits):
         """Make an empty namespace, known as a module so that dataclasses and the like work."""
@@ -60,20 +60,23 @@ class Trusted:
         sys.modules["submission"] = self._module
         self._seconds = min(10.0, limits.seconds)
 
-    def load(self, source: str, label: str) -> str:
-        """Run statements with a time limit of 10 seconds."""
-        file = f"<{label}>"
+    def load(self, pieces: Sequence[Piece], forbidden: Sequence[str]) -> list[str]:
+        """Run statements, at most 10 seconds each; nothing is kept from them."""
+        return [self._run(piece) for piece in pieces]
+
+    def _run(self, piece: Piece) -> str:
+        """Run one piece."""
+        file, source = f"<cell {piece.cell}>", piece.source
         linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
         names = self._module.__dict__
         done = call(lambda: exec(compile(source, file, "exec"), names), (), {}, self._seconds)
         if done.timed_out:
-            self.hit = ("time",)
-            return f"stopped after {self._seconds:g} seconds"
+            return f"a time limit of {self._seconds:g} seconds"
         return "" if done.error is None else f"{type(done.error).__name__}: {done.error}"
 
-    def answer(self, name: str, kind: str) -> Any:
-        """Return what the namespace holds under this name."""
-        return self._module.__dict__.get(name)
+    def answer(self, exercise: Exercise) -> Any:
+        """Return what the namespace holds under the answer's name."""
+        return self._module.__dict__.get(exercise.name)
 
     def close(self) -> None:
         """Forget the namespace."""

@@ -1,4 +1,4 @@
-"""One notebook's code in a runner: loaded cell by cell as the lesson goes, opened anew if it dies.
+"""One notebook's exercises in runners, a fresh one each, in the order of the lesson.
 
 As in the lesson, an answer that does not pass is followed by a worked one, so that an exercise
 which builds on an earlier one can still be right.
@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import textwrap
 import time
-from collections.abc import Sequence
 from functools import cache
 
 from tutorlib.errors import TutorlibError
-from tutorlib.grading.cohort.answers import Piece, Script, script_of
+from tutorlib.grading.cohort.answers import Script
 from tutorlib.grading.cohort.cells import read_cells
 from tutorlib.grading.cohort.runners import Limits, OpenRunner, Runner
 from tutorlib.grading.exercise import Exercise
@@ -20,16 +19,12 @@ from tutorlib.grading.registry import unit_exercises, unit_of
 
 
 class Session:
-    """Runs a ``Script``; give it the exercises in lesson order."""
+    """Hands out runners for the exercises of one notebook."""
 
     def __init__(self, script: Script, open_runner: OpenRunner, limits: Limits):
-        """Nothing runs before the first ``prepare``."""
+        """Nothing runs before the first ``open``."""
         self._script, self._open, self._limits = script, open_runner, limits
-        self._runner: Runner | None = None
-        self._loaded: list[Piece] = []
-        self._deadly: set[Piece] = set()
-        self._worked: list[Exercise] = []
-        self._errors: dict[str, list[str]] = {}
+        self._worked: dict[str, str] = {}
         self._deadline = time.monotonic() + limits.seconds
         self.hit: set[str] = set()
         self.tier = ""
@@ -39,72 +34,24 @@ class Session:
         """Whether the notebook has used up its time."""
         return time.monotonic() > self._deadline
 
-    def prepare(self, exercise: Exercise) -> list[str]:
-        """Load what the notebook has up to this exercise's cell; return what that raised."""
-        cell = self._script.found[exercise.id].cell
-        self._revive()
-        self._load([p for p in self._script.pieces if p.exercise and p.cell <= cell
-                    and p not in self._loaded and p not in self._deadly])
-        return self._errors.get(exercise.id, [])
-
-    def answer(self, exercise: Exercise):
-        """Return the learner's function, as a plain function, or value; None when there is none."""
-        found = self._runner.answer(exercise.name, exercise.kind)
-        if exercise.kind == "value" or not callable(found):
-            return found
-        return lambda *args, **kwargs: found(*args, **kwargs)
+    def open(self, exercise: Exercise) -> tuple[Runner, list[str]]:
+        """Return a runner that holds an exercise's answer, and what its cell raised."""
+        runner = self._open(self._limits)
+        self.tier = runner.tier
+        pieces = self._script.pieces(exercise, self._worked)
+        raised = runner.load(pieces, exercise.forbidden)
+        told = [text for piece, text in zip(pieces, raised, strict=True)
+                if text and piece.exercise == exercise.id]
+        return runner, list(dict.fromkeys(told))
 
     def put_right(self, exercise: Exercise) -> None:
         """Put a worked answer in the place of one that did not pass."""
-        self._worked.append(exercise)
-        if self._runner is not None and self._runner.alive:
-            self._put(exercise)
+        self._worked[exercise.id] = worked(exercise)
 
-    def skip(self, exercise: Exercise) -> None:
-        """Never run this exercise's cell (it ended an earlier grading process)."""
-        self._deadly |= {p for p in self._script.pieces if p.exercise == exercise.id}
-
-    def close(self) -> None:
-        """End the runner."""
-        if self._runner is not None:
-            self.hit |= set(self._runner.hit)
-            self._runner.close()
-            self._runner = None
-
-    def _revive(self) -> None:
-        """Open a runner if there is none that works, and bring it to where the last one was."""
-        while self._runner is None or not self._runner.alive:
-            self.close()
-            self._runner = self._open(self._limits)
-            self.tier = self._runner.tier
-            loaded, self._loaded = self._loaded, []
-            lent = [p for p in self._script.pieces if not p.exercise]
-            self._load([p for p in [*lent, *(p for p in loaded if p.exercise)]
-                        if p not in self._deadly])
-            for exercise in self._worked:
-                if self._runner.alive:
-                    self._put(exercise)
-
-    def _load(self, pieces: Sequence[Piece]) -> None:
-        """Load pieces one by one; one that ends the runner is never run again."""
-        for piece in pieces:
-            if not self._runner.alive:
-                self._revive()
-            problem = self._runner.load(piece.source, f"cell {piece.cell}")
-            self._loaded.append(piece)
-            if not self._runner.alive:
-                self._deadly.add(piece)
-                self._loaded.remove(piece)
-            if problem and piece.exercise:
-                told = self._errors.setdefault(piece.exercise, [])
-                if problem not in told:
-                    told.append(problem)
-
-    def _put(self, exercise: Exercise) -> None:
-        """Load the worked answer of an exercise."""
-        source = worked(exercise)
-        if source:
-            self._runner.load(source, "the worked answer")
+    def note(self, runner: Runner) -> None:
+        """Remember the limit that ended a runner, if one did."""
+        words = {"memory": "memory", "time": "time"}
+        self.hit |= {kind for word, kind in words.items() if word in runner.why}
 
 
 def worked(exercise: Exercise) -> str:
@@ -114,22 +61,22 @@ def worked(exercise: Exercise) -> str:
     Empty when the solutions are not at hand.
     """
     script = _solutions(unit_of(exercise).stem, exercise.unit)
-    own = [p.source.strip("\n") for p in script.pieces if p.exercise == exercise.id]
-    if not own:
+    if script is None or not script.found[exercise.id].cell:
         return ""
-    lent = [p.source for p in script.pieces if not p.exercise]
-    body = "\n".join([*lent, *own, f"return {exercise.name}"])
+    pieces = [piece for piece in script.pieces(exercise, {})
+              if piece.exercise in ("", exercise.id)]
+    body = "\n".join([*(piece.source.strip("\n") for piece in pieces), f"return {exercise.name}"])
     return (f"def _worked_answer():\n{textwrap.indent(body, '    ')}\n\n\n"
             f"{exercise.name} = _worked_answer()\ndel _worked_answer\n")
 
 
 @cache
-def _solutions(stem: str, slug: str) -> Script:
-    """Return the script of a unit's solutions notebook; an empty one when it is not there."""
+def _solutions(stem: str, slug: str) -> Script | None:
+    """Return the script of a unit's solutions notebook, or None when it is not there."""
     from tutorlib.syllabus import course_root
 
     try:
         data = (course_root() / "solutions" / f"{stem}.ipynb").read_bytes()
-        return script_of(read_cells(data), unit_exercises(slug))
+        return Script(read_cells(data), unit_exercises(slug))
     except (OSError, TutorlibError):
-        return Script()
+        return None

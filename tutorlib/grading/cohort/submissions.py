@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from tutorlib.errors import GradingError
 from tutorlib.grading.cohort.names import Learner, is_bare_unit, learner_of, names_a_unit
 from tutorlib.grading.cohort.sources import Entry, EntryError, entries
 from tutorlib.syllabus import UNITS, Unit
 
+COLLECTED = "collected.json"  # written by ``tutorlib collect`` into its folder
 _UNIT_MARK = re.compile(rb'"unit":\s*"(\d\d)"')
 _EXERCISE_MARK = re.compile(rb"# exercise: ([a-z0-9_]+)\.[a-z0-9_]+")
 
@@ -48,16 +51,19 @@ class Intake:
     left_out: tuple[str, ...] = ()  # notebooks of units that were not asked for
 
 
-def gather(source: str | Path, units: Sequence[Unit]) -> Intake:
+def gather(source: str | Path, units: Sequence[Unit], learner: Learner | None = None) -> Intake:
     """Return the submissions for ``units`` in a folder or zip, one per learner and unit.
 
     A notebook at the top is its learner's, named in its file name; one in a folder belongs to the
-    learner whom the top folder names. Raises ``GradingError`` when there is nothing to read.
+    learner whom the top folder names, unless all of it is ``learner``'s. Of a collection, the
+    learners are those that were noted. Raises ``GradingError`` when there is nothing to read.
     """
     found, left_out = [], []
+    noted = _noted(Path(source))
     wanted = {unit.number for unit in units}
     for entry in _below_wrapper(entries(source)):
-        submission = _submission(entry, units)
+        label = entry.parts[0] if len(entry.parts) > 1 else _stem(entry)
+        submission = _submission(entry, units, learner or noted.get(label) or learner_of(label))
         if submission.unit and submission.unit not in wanted:
             left_out.append(submission.path)
         else:
@@ -81,10 +87,22 @@ def _stem(entry: Entry) -> str:
     return re.sub(r"\.ipynb$", "", entry.parts[-1], flags=re.IGNORECASE)
 
 
-def _submission(entry: Entry, units: Sequence[Unit]) -> Submission:
+def _noted(source: Path) -> dict[str, Learner]:
+    """Return {folder: learner} of a collection; empty for any other folder."""
+    path = source / COLLECTED
+    if not path.is_file():
+        return {}
+    try:
+        learners = json.loads(path.read_text(encoding="utf-8"))["learners"]
+        return {folder: Learner(str(who["id"]), str(who["name"]))
+                for folder, who in learners.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
+        raise GradingError(f"{path} cannot be read ({problem!r}); run `tutorlib collect` again"
+                           ) from problem
+
+
+def _submission(entry: Entry, units: Sequence[Unit], learner: Learner) -> Submission:
     """Read one notebook's bytes and say whose and which unit's it is."""
-    label = entry.parts[0] if len(entry.parts) > 1 else _stem(entry)
-    learner = learner_of(label)
     named = names_a_unit(_stem(entry))
     only = units[0].number if len(units) == 1 else ""
     try:
@@ -140,6 +158,4 @@ def _preference(submission: Submission) -> tuple:
 
 def _with_note(submission: Submission, notes: tuple[str, ...]) -> Submission:
     """Return the submission with notes."""
-    from dataclasses import replace
-
     return replace(submission, notes=submission.notes + notes) if notes else submission
