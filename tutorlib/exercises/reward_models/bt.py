@@ -57,18 +57,27 @@ def a_common_constant_changes_nothing(answer, case: Case) -> str | None:
 
 
 def gradients_flow(answer, case: Case) -> str | None:
-    """The gradient for the chosen rewards is minus (1 - P) / pairs."""
+    """The gradient is minus (1 - P) / pairs for chosen rewards, plus that for rejected ones."""
     chosen, rejected, margin = case.args
-    leaf = chosen.clone().requires_grad_()
-    loss = answer(leaf, rejected, margin)
+    leaves = chosen.clone().requires_grad_(), rejected.clone().requires_grad_()
+    loss = answer(*leaves, margin)
     if not (isinstance(loss, Tensor) and loss.requires_grad):
         return ("your loss carries no gradient, so nothing can be trained with it: compute with "
                 "torch, without `item`, `detach`, `float` or numpy")
-    (slope,) = torch.autograd.grad(loss, leaf)
-    want = -torch.sigmoid(-(chosen - rejected - margin)) / len(chosen)
-    return None if bool(torch.allclose(slope, want, atol=1e-5, rtol=1e-4)) else (
-        f"the gradient for the chosen rewards is {[round(x, 4) for x in slope.tolist()]}, it "
-        f"should be {[round(x, 4) for x in want.tolist()]}")
+    slopes = torch.autograd.grad(loss, leaves, allow_unused=True)
+    pull = torch.sigmoid(-(chosen - rejected - margin)) / len(chosen)
+    for name, slope, want in zip(("chosen", "rejected"), slopes, (-pull, pull), strict=True):
+        if slope is None:
+            return f"no gradient reaches the {name} rewards: is there a `detach`?"
+        wrong = ~torch.isclose(slope, want, atol=1e-5, rtol=1e-4)
+        if bool(wrong.any()) and bool((slope[wrong].abs() < 1e-2 * want[wrong].abs()).all()):
+            return ("the pairs that are furthest wrong have no gradient: an epsilon, a floor or a "
+                    "clamp silences exactly those. Use `logsigmoid` of the gap as it is")
+        if bool(wrong.any()):
+            return (f"the gradient for the {name} rewards is "
+                    f"{[round(x, 4) for x in slope.tolist()]}, it should be "
+                    f"{[round(x, 4) for x in want.tolist()]}")
+    return None
 
 
 def both_ways_sum_up(answer, case: Case) -> str | None:
@@ -115,6 +124,19 @@ MUTANTS = (
     Mutant("clamped", lambda a, b, m: -torch.sigmoid(_gap(a, b, m)).clamp_min(1e-8).log().mean(),
            "You put a floor under the probability: pairs that are badly wrong then cost 18 nats "
            "at most and carry no gradient. Use `logsigmoid` of the gap."),
+    Mutant("epsilon", lambda a, b, m: -(torch.sigmoid(_gap(a, b, m)) + 1e-12).log().mean(),
+           "A small number under the logarithm hides the infinity and silences just the pairs that "
+           "are furthest wrong: there the gradient is 0. `logsigmoid` of the gap needs none."),
+    Mutant("gap_clamped", lambda a, b, m: bt_loss(a.sub(b).sub(m).clamp(-50, 50), 0 * a, 0 * m),
+           "You clamp the gap: a pair that is 200 off then has no gradient, though it has most to "
+           "learn. `logsigmoid` takes any gap."),
+    Mutant("mean_probability_first",
+           lambda a, b, m: -torch.sigmoid(_gap(a, b, m)).mean().log(),
+           "You average the probabilities and take one logarithm. Independent choices multiply: "
+           "the logarithm of each, then the mean."),
+    Mutant("absolute_gap", lambda a, b, m: -functional.logsigmoid((a - b).abs() - m).mean(),
+           "You take the absolute gap, so that a pair in the wrong order counts as right. The sign "
+           "is what the label says: chosen minus rejected."),
     Mutant("mean_gap_first", lambda a, b, m: -functional.logsigmoid(_gap(a, b, m).mean()),
            "You average the gaps and take one logarithm. Each pair is a choice of its own: the "
            "logarithm first, then the mean."),

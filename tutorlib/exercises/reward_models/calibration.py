@@ -155,6 +155,21 @@ def _shares_for_counts(p, y, bins):
     return a, b, counts / len(p)
 
 
+def _folded(p, y, bins):
+    return calibration_curve(torch.where(p < 0.5, 1 - p, p), torch.where(p < 0.5, 1 - y, y), bins)
+
+
+def _upper_half(p, y, bins):
+    kept = p >= 0.5
+    return _with(lambda q, b: _upper_closed(2 * q - 1, b))(p[kept], y[kept], bins)
+
+
+def _both_ends_closed(p, y, bins):
+    inside = [(p >= k / bins) & (p <= (k + 1) / bins) for k in range(bins)]
+    return (torch.stack([p[i].mean() for i in inside]), torch.stack([y[i].mean() for i in inside]),
+            torch.stack([i.sum() for i in inside]))
+
+
 MUTANTS = (
     Mutant("middle_of_the_bin", _middles,
            "You report the middle of each bin. The mean of the predictions in it can lie "
@@ -163,8 +178,21 @@ MUTANTS = (
            "A prediction on an edge goes to the bin *below*: bins are (a, b], of which the first "
            "also holds 0. Yours go to the bin above."),
     Mutant("ones_dropped", _ones_dropped,
-           "Predictions of exactly 1 are lost. Every prediction belongs to one bin, the most "
-           "certain ones too."),
+           "Your bins are [a, b): what stands on an edge goes to the bin above, and a prediction "
+           "of exactly 1 to none. Bins are (a, b] here, of which the first also holds 0."),
+    Mutant("folded", _folded,
+           "You turn predictions below one half round. Bin what you are given."),
+    Mutant("upper_half_only", _upper_half,
+           "Your bins split 0.5 to 1. They split 0 to 1: predictions may be any probability."),
+    Mutant("both_ends_closed", _both_ends_closed,
+           "A prediction on an edge is counted in both bins. Bins are (a, b]: it belongs to the "
+           "lower one alone."),
+    Mutant("number_for_share", lambda p, y, b: (calibration_curve(p, y, b)[0], _sums(p, y, b)[1],
+                                                calibration_curve(p, y, b)[2]),
+           "The second result is how *many* came true. Divide by the bin's count: a share."),
+    Mutant("share_of_all", lambda p, y, b: (calibration_curve(p, y, b)[0], _over_all(p, y, b)[1],
+                                            calibration_curve(p, y, b)[2]),
+           "The second result divides by the number of *all* predictions, not by the bin's own."),
     Mutant("nearest_edge", _with(lambda p, b: (p * b).round().long().clamp_max(b - 1)),
            "You round to the nearest edge, which moves the bins by half their width."),
     Mutant("one_bin_less", _with(lambda p, b: ((p * (b - 1)).ceil() - 1).clamp_min(0).long()),
@@ -251,10 +279,11 @@ CALIBRATION_CURVE = Exercise(
     hints=(
         "Sort the predictions into boxes of equal width. In each box compare two means: what was "
         "predicted, and what share came true. A calibrated forecaster has them equal.",
-        r"$$\text{bin } k = \Big( \frac{k-1}{n}, \frac{k}{n} \Big], \qquad \bar p_k = "
+        r"$$\text{bin } k = \Big( \frac{k-1}{B}, \frac{k}{B} \Big], \qquad \bar p_k = "
         r"\frac{1}{n_k} \sum_{i \in k} p_i, \qquad \bar y_k = \frac{1}{n_k} \sum_{i \in k} y_i$$"
-        "\n\nThe first bin holds 0 too. `torch.bucketize(p, inner_edges)` numbers the bins; "
-        "`torch.bincount` counts, with `weights=` it adds up. 0/0 is NaN, as asked.",
+        "\n\n$B$ is `bins`, $n_k$ how many are in bin $k$; the first bin holds 0 too. "
+        "`torch.bucketize(p, inner_edges)` numbers the bins; `torch.bincount` counts, with "
+        "`weights=` it adds up. 0/0 is NaN, as asked.",
         "```python\n"
         "place = ...              # the bin of each prediction, [n], from 0\n"
         "counts = ...             # [bins]\n"

@@ -73,6 +73,8 @@ def gradients_flow(answer, case: Case) -> str | None:
     states = hidden.nan_to_num(1.0).requires_grad_()
     w = weight.clone().requires_grad_()
     rewards = answer(states, mask, w)
+    if isinstance(rewards, list | tuple):
+        return "return one tensor, not a list of numbers: `torch.stack(your_list)`"
     if not (isinstance(rewards, Tensor) and rewards.requires_grad):
         return ("your rewards carry no gradient, so neither head nor body can learn: compute with "
                 "torch, without `item`, `detach` or numpy")
@@ -142,6 +144,21 @@ MUTANTS = (
     Mutant("per_token", lambda h, m, w: h @ w,
            "You score every token. Asked for is one number per row, at its last token that "
            "counts."),
+    Mutant("mean_of_all_columns", lambda h, m, w: h.mean(1) @ w,
+           "You average all columns, padding included. Read the state at the last token that "
+           "counts, alone."),
+    Mutant("masked_last_column", lambda h, m, w: (h * m[..., None])[:, -1] @ w,
+           "You set padding to 0 and read the last column: every row that is padded on the right "
+           "then scores 0 (or NaN). Find where its last token stands."),
+    Mutant("every_row_at_every_end", lambda h, m, w: h[:, _last(m)] @ w,
+           "`hidden[:, last]` reads every row at every row's end, `[batch, batch]`. Pair them: "
+           "`hidden[torch.arange(batch), last]`."),
+    Mutant("column", lambda h, m, w: reward_head(h, m, w)[:, None],
+           "You return a column, `[batch, 1]`. Asked for is `[batch]`: against a row of other "
+           "rewards a column would be compared with each of them."),
+    Mutant("unit_weight", lambda h, m, w: reward_head(h, m, w / w.norm()),
+           "You scale the weight to length 1. Its length is learnt: it says how sure the model is "
+           "of a difference."),
     Mutant("squashed", lambda h, m, w: torch.sigmoid(reward_head(h, m, w)),
            "You squash the reward with a sigmoid. Rewards are any number; the sigmoid belongs to "
            "the *difference* of two of them, in the loss."),

@@ -54,11 +54,16 @@ def draw_cases(generator: torch.Generator) -> list[Case]:
 def between_coin_and_certainty(answer, case: Case) -> str | None:
     """Labels are never worse than a coin, and better for wider gaps."""
     got = as_tensor(answer(torch.tensor([0.1, 1.0, 5.0, 50.0], dtype=torch.float64))).double()
-    if not bool(((got >= 0.5) & (got <= 1)).all()):
-        return f"for variances 0.1, 1, 5, 50 you return {got.tolist()}: not between 0.5 and 1"
-    return None if bool((got.diff() > 0).all()) else (
-        f"for variances 0.1, 1, 5, 50 you return {got.tolist()}: wider gaps should be judged "
-        "better")
+    said = "for variances 0.1, 1, 5, 50 you return " + ", ".join(f"{x:.4g}" for x in got.tolist())
+    if bool((got > 1).any()):
+        return f"{said}: a mean of probabilities cannot exceed 1. Is the grid's step missing?"
+    missing = by_quadrature(torch.tensor([0.1, 1.0, 5.0, 50.0])) - got
+    if float(missing[:2].abs().max()) < 2e-3 < float(missing[3]):
+        return (f"{said}: the last is too low. Your grid seems to end where wide gaps still have "
+                "mass: integrate over z, with gap = sqrt(k) z")
+    if not bool((got >= 0.5).all()):
+        return f"{said}: not between 0.5 and 1"
+    return None if bool((got.diff() > 0).all()) else f"{said}: wider gaps should be judged better"
 
 
 def _grid(variances, integrand):
@@ -79,7 +84,33 @@ def _coarse(variances):
     return torch.trapezoid(density * torch.sigmoid(variances.sqrt()[:, None] * z), z)
 
 
+def _fixed_grid(variances):
+    gaps = torch.linspace(-10, 10, 20001, dtype=torch.float64)
+    k = variances.double()[:, None]
+    density = (-gaps ** 2 / (2 * k)).exp() / (2 * math.pi * k).sqrt()
+    return torch.trapezoid(density * torch.sigmoid(gaps.abs()), gaps)
+
+
+def _step_forgotten(variances):
+    z = torch.linspace(0, 8, 4001, dtype=torch.float64)
+    density = 2 * (-z ** 2 / 2).exp() / math.sqrt(2 * math.pi)
+    return torch.trapezoid(density * torch.sigmoid(variances.double().sqrt()[:, None] * z))
+
+
 MUTANTS = (
+    Mutant("fixed_grid", _fixed_grid,
+           "Your grid of gaps ends where wide gaps still have mass (k = 100: a tenth deviate by 16 "
+           "or more). Integrate over standard normal z and take gap = sqrt(k) z."),
+    Mutant("zero_variance",
+           lambda k: torch.where(k == 0, torch.nan, annotation_quality(k)),
+           "k = 0 gives NaN: the density of the gap divides by its deviation. Integrate over "
+           "standard normal z and take gap = sqrt(k) z; then 0 needs no case of its own."),
+    Mutant("step_forgotten", _step_forgotten,
+           "The grid's step is missing, so that you add up densities: give the points too, "
+           "`torch.trapezoid(values, z)`. A mean of probabilities cannot exceed 1."),
+    Mutant("sigmoid_of_the_variance", lambda k: torch.sigmoid(k.double()),
+           "You put the variance itself into the sigmoid. Average over gaps, which are normal "
+           "with that variance."),
     Mutant("sign_kept", lambda k: _grid(k, lambda v, z: torch.sigmoid(v.sqrt() * z)),
            "Without the absolute value the mean is 1/2 by symmetry. Which answer stands first is "
            "no matter: how often is the *better* one named? Use |gap|."),

@@ -54,7 +54,8 @@ def draw_cases(generator: torch.Generator) -> list[Case]:
             (2, 3, 3, 90.0, torch.float32, "two of three, some 100 apart, in float32")):
         rewards = scale * torch.randn(rankings, answers, generator=generator, dtype=dtype)
         if scale > 50:
-            rewards[0, 0], rewards[0, 1], rewards[1, 2] = -60.0, 95.0, 120.0
+            rewards[0] = torch.tensor([-60.0, 95.0, -20.0])  # one shift for all places is not enough
+            rewards[1, 2] = 120.0
         cases.append(Case(args=(rewards, places), note=note))
     return cases
 
@@ -76,12 +77,17 @@ def gradients_flow(answer, case: Case) -> str | None:
     rewards, places = case.args
     leaf = rewards.clone().requires_grad_()
     loss = answer(leaf, places)
+    if isinstance(loss, list | tuple):
+        return "return one tensor, not a list of numbers: `torch.stack(your_list)`"
     if not (isinstance(loss, Tensor) and loss.requires_grad):
         return ("your loss carries no gradient, so nothing can be trained with it: compute with "
                 "torch, without `item`, `detach`, `float` or numpy")
     (slope,) = torch.autograd.grad(loss.sum(), leaf)
-    if not bool(torch.isfinite(slope).all()):
-        return "the gradient is not finite on this case"
+    for name, values in (("losses", loss), ("gradients", slope)):
+        if not bool(torch.isfinite(values).all()):
+            return (f"your {name} are not all finite: in float32 exp(120) is infinite, and "
+                    "exp(-200) is 0, whose logarithm is not finite either. Take a log-sum-exp for "
+                    "each place, of those that are left")
     return None if float(slope.sum(-1).abs().max()) < 1e-4 else (
         "the gradients of a ranking should sum to 0: a constant added to all its rewards changes "
         "nothing")
@@ -113,6 +119,10 @@ def _by_exp(r, k):
     raised = r.exp()
     shares = raised / raised.flip(-1).cumsum(-1).flip(-1)
     return -shares[:, :k].log().sum(-1)
+
+
+def _epsilon(r, k):
+    return -(_steps(r, k).exp() + 1e-10).log().sum(-1)
 
 
 MUTANTS = (
@@ -158,6 +168,16 @@ MUTANTS = (
     Mutant("exponentials", _by_exp,
            "exp(95) is infinite in float32, and infinity over infinity is NaN. Stay with "
            "logarithms: `logsumexp` or `logcumsumexp`."),
+    Mutant("clamped", lambda r, k: plackett_luce(r.clamp(-80, 80), k),
+           "You clamp the rewards: a reward beyond the limit then has no gradient. A log-sum-exp "
+           "takes any rewards."),
+    Mutant("epsilon", _epsilon,
+           "A small number under the logarithm caps the loss: rankings that are furthest wrong "
+           "then teach nothing. Stay with logarithms: `logsumexp` or `logcumsumexp`."),
+    Mutant("one_place_more", lambda r, k: -_steps(r, k + 1).sum(-1),
+           "You count one place more than was filled: the first `places` columns only."),
+    Mutant("summed_over_rankings", lambda r, k: plackett_luce(r, k).sum(),
+           "You add up the rankings. Return one number for each of them, `[rankings]`."),
     Mutant("over_rankings", lambda r, k: (r.flip(0).logcumsumexp(0).flip(0) - r)[:, :k].sum(-1),
            "You accumulate over the rankings. The answers of one ranking are the last axis."),
 )
