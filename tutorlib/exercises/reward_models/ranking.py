@@ -54,7 +54,7 @@ def draw_cases(generator: torch.Generator) -> list[Case]:
             (2, 3, 3, 90.0, torch.float32, "two of three, some 100 apart, in float32")):
         rewards = scale * torch.randn(rankings, answers, generator=generator, dtype=dtype)
         if scale > 50:
-            rewards[0] = torch.tensor([-60.0, 95.0, -20.0])  # one shift for all places is not enough
+            rewards[0] = torch.tensor([-60.0, 95.0, -20.0])  # no single shift will do
             rewards[1, 2] = 120.0
         cases.append(Case(args=(rewards, places), note=note))
     return cases
