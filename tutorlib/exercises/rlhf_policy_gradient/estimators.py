@@ -56,7 +56,13 @@ def draw_cases(generator: torch.Generator) -> list[Case]:
     mask = mask_of(2, 4)
     logps, ref = draw_logps(generator, mask)
     dirty = torch.where(mask == 1, ref, torch.nan)
-    return [*cases, Case(args=(logps, dirty, mask), note="padding holds NaN")]
+    far = mask_of(2, 3)
+    apart, ref_apart = draw_logps(generator, far)
+    apart[0, 0], ref_apart[0, 0] = -13.5, -1.0  # exp(-d) is some 270,000
+    apart[1, 1], ref_apart[1, 1] = -0.5, -13.0
+    return [*cases, Case(args=(logps, dirty, mask), note="padding holds NaN"),
+            Case(args=(apart, ref_apart, far), note="two tokens on which the models disagree: "
+                                                    "d = -12.5 and 12.5")]
 
 
 def unbiased_as_promised(answer, case: Case) -> str | None:
@@ -129,6 +135,10 @@ MUTANTS = (
     Mutant("k1_clamped", _three(k1=lambda d: d.clamp(min=0)),
            "Negative values of k1 are cut off. A *mean* KL is never negative, one token's k1 may "
            "be, and has to be for the mean to come out right."),
+    Mutant("log_ratio_clamped", _three(gap=lambda p, q, m: (p - q).masked_fill(
+               m == 0, 0.0).clamp(-10, 10)),
+           "The log-ratio is held in a range. That is done to tame k3, and it biases all three: "
+           "asked for are the plain numbers, however large."),
     Mutant("padding_counts", _three(gap=lambda p, q, m: p - q),
            "Padding is not masked: numbers there mean nothing, and may be NaN."),
     Mutant("multiplied_by_the_mask", _three(gap=lambda p, q, m: (p - q) * m),

@@ -48,6 +48,8 @@ def draw_cases(generator: torch.Generator) -> list[Case]:
             (3, 5, 2.0, "a high price"),
             (2, 6, 0.004, "a tiny price: r / beta is in the hundreds"),
             (4, 3, 0.3, "an answer that the reference never gives, and one it hardly ever gives"),
+            (2, 3, 0.004, "the best-paid answer is one that the reference never gives"),
+            (2, 5, 0.2, "whole texts: all about exp(-850)"),
             (1, 7, 1.3, "one prompt")):
         rewards = normal(generator, prompts, answers)
         logps = (1.5 * normal(generator, prompts, answers)).log_softmax(-1)
@@ -55,6 +57,8 @@ def draw_cases(generator: torch.Generator) -> list[Case]:
             logps[:, 0], rewards[:, 0] = NEVER, 4.0
             logps[:, 1] = -900.0
             logps[:, 2] = 0.0
+        if "texts" in note:
+            logps = logps - 850
         cases.append(Case(args=(rewards, logps, beta), note=note))
     return cases
 
@@ -91,11 +95,12 @@ def a_shift_is_the_prompts_own(answer, case: Case) -> str | None:
     """A constant on all answers to a prompt moves its value and nothing else."""
     rewards = case.args[0]
     shift = torch.arange(1, len(rewards) + 1, dtype=torch.float64)
+    size = float((rewards.abs().amax() + shift[-1]) / case.args[2])
     logps, values = (as_tensor(x).double() for x in answer(*case.args))
     other, raised = (as_tensor(x).double() for x in answer(rewards + shift[:, None],
                                                                 *case.args[1:]))
     said = logps > NEVER
-    if float((other[said] - logps[said]).abs().max()) > 1e-6:
+    if float((other[said] - logps[said]).abs().max()) > 1e-6 * max(1, size):  # float32 may round
         return "a constant added to all rewards of a prompt changed the policy; it must cancel"
     gap = float((raised - values - shift).abs().max())
     return None if gap < 1e-6 else "a constant added to all rewards must add itself to the value"

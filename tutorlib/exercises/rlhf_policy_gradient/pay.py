@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ def token_rewards(rewards: Float[Tensor, " answers"], logps: Float[Tensor, "answ
                   ref_logps: Float[Tensor, "answers tokens"], mask: Int[Tensor, "answers tokens"],
                   beta: float) -> Float[Tensor, "answers tokens"]:
     """Return -beta log pi/pi_ref of each token, plus the answer's reward at its last token."""
-    paid = -beta * (logps - ref_logps) * mask
+    paid = -beta * (logps - ref_logps).masked_fill(mask == 0, 0.0)
     last = mask.sum(1) - 1
     paid[torch.arange(len(paid)), last] += rewards
     return paid
@@ -36,7 +37,7 @@ def token_by_token(rewards, logps, ref_logps, mask, beta) -> Tensor:
     for reward, p, q, counts in zip(rewards.tolist(), logps.tolist(), ref_logps.tolist(),
                                     mask.tolist(), strict=True):
         length = counts.index(0) if 0 in counts else len(counts)
-        row = [beta * math.log(math.exp(q[t]) / math.exp(p[t])) for t in range(length)]
+        row = [float(Fraction(beta) * (Fraction(q[t]) - Fraction(p[t]))) for t in range(length)]
         row[-1] += reward
         rows.append(row + [0.0] * (len(counts) - length))
     return torch.tensor(rows, dtype=torch.float64)
@@ -54,13 +55,19 @@ def draw_cases(generator: torch.Generator) -> list[Case]:
                                 mask, beta), note=note))
     full = mask_of(3, 3)[:, :3]
     logps, ref = draw_logps(generator, full)
-    return [*cases, Case(args=(normal(generator, 2), logps, ref, full, 0.4), note="no padding")]
+    mask = mask_of(2, 4)
+    rare, ref_rare = draw_logps(generator, mask)
+    rare[0, 1], ref_rare[0, 1] = -800.0, -803.0
+    dirty = [side.masked_fill(mask == 0, torch.nan) for side in (rare, ref_rare)]
+    return [*cases, Case(args=(normal(generator, 2), logps, ref, full, 0.4), note="no padding"),
+            Case(args=(normal(generator, 2), *dirty, mask, 0.2),
+                 note="padding holds NaN, and one token has a log-probability of -800")]
 
 
 def adds_up_to_the_objective(answer, case: Case) -> str | None:
     """An answer's payments add up to r - beta log pi(y)/pi_ref(y)."""
     rewards, logps, ref, mask, beta = case.args
-    want = rewards - beta * ((logps - ref) * mask).sum(1)
+    want = rewards - beta * (logps - ref).masked_fill(mask == 0, 0.0).sum(1)
     gap = (as_tensor(answer(*case.args)).double().sum(1) - want).abs()
     worst = int(gap.argmax())
     return None if float(gap[worst]) < 1e-6 else (
@@ -92,13 +99,26 @@ def reward_comes_at_the_end_only(answer, case: Case) -> str | None:
 def _with(kl=None, place=None):
     """Return the payments with another KL or another place of the reward."""
     def answer(rewards, logps, ref_logps, mask, beta):
-        paid = (-beta * (logps - ref_logps) * mask if kl is None
-                else kl(logps, ref_logps, mask, beta))
+        if kl is not _padding_pays and kl is not _times_the_mask:
+            logps, ref_logps = (x.masked_fill(mask == 0, 0.0) for x in (logps, ref_logps))
+        paid = (kl or _price)(logps, ref_logps, mask, beta)
         if place is None:
             paid[torch.arange(len(paid)), mask.sum(1) - 1] += rewards
             return paid
         return paid + place(rewards, mask.double())
     return answer
+
+
+def _price(p, q, m, b):
+    return -b * (p - q)
+
+
+def _padding_pays(p, q, m, b):
+    return -b * (p - q)
+
+
+def _times_the_mask(p, q, m, b):
+    return -b * (p - q) * m
 
 
 def _at(columns):
@@ -147,8 +167,10 @@ MUTANTS = (
            "The whole answer's KL is charged at the end. The sum is right, and for RLOO that is "
            "enough; but at token level each token pays where it leaves the reference, so that "
            "blame lands there."),
-    Mutant("padding_pays", _with(kl=lambda p, q, m, b: -b * (p - q)),
-           "Padding pays a KL: multiply by the mask."),
+    Mutant("padding_pays", _with(kl=_padding_pays),
+           "Padding pays a KL, of numbers that mean nothing: set it to 0 there."),
+    Mutant("multiplied_by_the_mask", _with(kl=_times_the_mask),
+           "Padding may hold NaN, and NaN times 0 is NaN: use `where` or `masked_fill`."),
     Mutant("k3_for_k1", _with(kl=lambda p, q, m, b: -b * (torch.exp(q - p) - 1 - (q - p)) * m),
            "You charge k3. In the *reward* only k1 has the gradient of E[r] - beta KL (see the "
            "figure above)."),
@@ -175,7 +197,7 @@ def _scatter(rewards, logps, ref_logps, mask, beta):
 
 
 def _numpy(rewards, logps, ref_logps, mask, beta):
-    paid = -beta * (logps - ref_logps).numpy() * mask.numpy()
+    paid = np.where(mask.numpy() == 1, -beta * (logps - ref_logps).numpy(), 0.0)
     for i, reward in enumerate(rewards.tolist()):
         paid[i, np.flatnonzero(mask[i].numpy())[-1]] += reward
     return paid
@@ -218,7 +240,7 @@ TOKEN_REWARDS = Exercise(
         "`logps`, `ref_logps`, `mask` and the result are `[answers, tokens]`, 0 at padding; "
         "`rewards` is `[answers]`. The last token of each answer stands at `mask.sum(1) - 1`.",
         "```python\n"
-        "paid = ... * mask                         # the price, token by token\n"
+        "paid = ...masked_fill(mask == 0, 0.0)     # the price, token by token\n"
         "last = ...                                # [answers], a column number each\n"
         "paid[torch.arange(len(paid)), last] += ...\n"
         "return paid\n"

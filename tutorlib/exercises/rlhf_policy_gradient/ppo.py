@@ -17,10 +17,10 @@ def ppo_token_loss(logps: Float[Tensor, "answers tokens"],
                    advantages: Float[Tensor, "answers tokens"],
                    mask: Int[Tensor, "answers tokens"], clip: float) -> Float[Tensor, ""]:
     """Return minus the mean over tokens of min(rho A, clip(rho) A)."""
-    ratio = torch.exp(logps - old_logps.detach())
-    held = ratio.clamp(1 - clip, 1 + clip)
-    objective = torch.minimum(ratio * advantages.detach(), held * advantages.detach())
-    return -(objective * mask).sum() / mask.sum()
+    counts = mask == 1
+    ratio = torch.exp(logps[counts] - old_logps[counts].detach())  # [tokens that count]
+    a = advantages[counts].detach()
+    return -torch.minimum(ratio * a, ratio.clamp(1 - clip, 1 + clip) * a).mean()
 
 
 def situation_by_situation(logps, old_logps, advantages, mask, clip) -> float:
@@ -30,17 +30,23 @@ def situation_by_situation(logps, old_logps, advantages, mask, clip) -> float:
                    strict=True):
         for new, old, a, counts in zip(*row, strict=True):
             if counts:
-                ratio = math.exp(new) / math.exp(old)
+                ratio = math.exp(new - old)
                 ratio = min(ratio, 1 + clip) if a > 0 else max(ratio, 1 - clip)
                 total.append(ratio * a)
                 count += 1
     return -math.fsum(total) / count
 
 
+_MEANS_NOTHING, _NAN = "numbers at padding mean nothing", "padding holds NaN"
+_FAR = "a bad token is 20 times likelier than before, and one has a log-probability of -800"
+
+
 def draw_cases(generator: torch.Generator) -> list[Case]:
     """Draw tokens inside and outside the clipping range, for advantages of both signs."""
     cases = []
-    for lengths, clip in (((5, 2, 4), 0.2), ((1, 6), 0.1), ((4, 3, 6, 2), 0.3)):
+    for lengths, clip, note in (((5, 2, 4), 0.2, _MEANS_NOTHING), ((1, 6), 0.1, _MEANS_NOTHING),
+                                ((4, 3, 6, 2), 0.3, _MEANS_NOTHING), ((3, 2, 4), 0.25, _NAN),
+                                ((4, 2), 0.2, _FAR)):
         mask = mask_of(*lengths)
         old = -0.8 - normal(generator, *mask.shape).abs()
         moved = 0.3 * normal(generator, *mask.shape)
@@ -49,12 +55,12 @@ def draw_cases(generator: torch.Generator) -> list[Case]:
         advantages[-1, :2] = torch.tensor([1.2, -0.9])  # clipped, both
         moved[-2, :1], advantages[-2, :1] = -0.6, 1.1  # the way back: not clipped
         moved[0, :1], advantages[0, :1] = 0.7, -1.3
-        padding = mask == 0
-        cases.append(Case(args=((old + moved).masked_fill(padding, -0.3),
-                                old.masked_fill(padding, -1.1),
-                                advantages.masked_fill(padding, 2.5), mask, clip),
-                          note=f"answers of {', '.join(map(str, lengths))} tokens, clip {clip}; "
-                               "numbers at padding mean nothing"))
+        if note == _FAR:
+            old[0, :2], moved[0, :2] = torch.tensor([-5.0, -800.0]), torch.tensor([3.0, 0.1])
+        filled = [x.masked_fill(mask == 0, torch.nan if note == _NAN else number)
+                  for x, number in ((old + moved, -0.3), (old, -1.1), (advantages, 2.5))]
+        cases.append(Case(args=(*filled, mask, clip), note=(
+            f"answers of {', '.join(map(str, lengths))} tokens, clip {clip}; {note}")))
     return cases
 
 
@@ -72,10 +78,13 @@ def only_the_policy_learns(answer, case: Case) -> str | None:
         return ("your loss carries no gradient, so no model can learn from it: compute with "
                 "torch, without `item`, `detach` or numpy on logps")
     loss.backward()
-    ratio = torch.exp(logps - old)
+    ratio = torch.exp((logps - old).masked_fill(mask == 0, 0.0))
     done = ((advantages > 0) & (ratio > 1 + clip)) | ((advantages < 0) & (ratio < 1 - clip))
-    slope = -torch.where(done, 0.0, ratio * advantages) * mask / mask.sum()
+    slope = -torch.where(done | (mask == 0), 0.0, ratio * advantages) / mask.sum()
     found = torch.zeros_like(logps) if leaves[0].grad is None else leaves[0].grad
+    if bool(found.isnan().any()):
+        return ("the slope holds NaN: where padding holds NaN, masking the *result* is too late, "
+                "for its derivative is 0 times NaN. Leave padding out before `exp`")
     worst = divmod(int((found - slope).abs().argmax()), mask.shape[1])
     if float((found - slope).abs().max()) > 1e-6:
         return (f"the slope at answer {worst[0]}, token {worst[1]} (ratio "
@@ -91,16 +100,18 @@ def only_the_policy_learns(answer, case: Case) -> str | None:
 def starts_at_the_mean_advantage(answer, case: Case) -> str | None:
     """Before the policy has moved, the loss is minus the mean advantage over tokens."""
     _, old, advantages, mask, clip = case.args
-    want = -float((advantages * mask).sum() / mask.sum())
+    want = -float(advantages[mask == 1].mean())
     got = float(answer(old.clone(), old, advantages, mask, clip))
     return None if abs(got - want) < 1e-6 else (
         f"at equal policies the loss should be minus the mean advantage of the tokens, "
         f"{want:.4f}; yours is {got:.4f}")
 
 
-def _loss(average=None, ratio=None, combine=torch.minimum, held=None):
-    """Return the loss with one of its parts replaced."""
+def _loss(average=None, ratio=None, combine=torch.minimum, held=None, clean=True):
+    """Return the loss with one of its parts replaced; ``clean``: without NaN at padding."""
     def answer(logps, old, a, mask, clip):
+        if clean:
+            logps, old, a = (x.masked_fill(mask == 0, 0.0) for x in (logps, old, a))
         old, a = old.detach(), a.detach()
         rho = torch.exp(logps - old) if ratio is None else ratio(logps, old, mask)
         bounded = rho.clamp(1 - clip, 1 + clip) if held is None else held(rho, clip)
@@ -136,7 +147,15 @@ MUTANTS = (
                ((p - q) * m).sum(1, keepdim=True)).expand_as(p)),
            "You use the ratio of the whole answer. PPO at token level has a ratio for each token; "
            "a product of many leaves the range at once. (TRL's RLOO takes whole answers.)"),
-    Mutant("mask_ignored", _loss(average=lambda o, m: o.mean()),
+    Mutant("ratio_of_two_probabilities", _loss(ratio=lambda p, q, m: p.exp() / q.exp()),
+           "You divide two probabilities. Rare tokens round to 0, and 0 / 0 is NaN: take the "
+           "exponential of the *difference* of logarithms."),
+    Mutant("log_ratio_clamped", _loss(ratio=lambda p, q, m: (p - q).clamp(-1, 1).exp()),
+           "The log-ratio is held in a range before `exp`: beyond it a bad token that has become "
+           "likelier gets no slope any more. Only the second term is clipped."),
+    Mutant("multiplied_by_the_mask", _loss(clean=False),
+           "Padding may hold NaN, and NaN times 0 is NaN: leave padding out before computing."),
+    Mutant("mask_ignored", _loss(average=lambda o, m: o.mean(), clean=False),
            "Padding counts: numbers there mean nothing. Add up tokens of answers only, and divide "
            "by how many there are."),
     Mutant("divided_by_all_places", _loss(average=lambda o, m: (o * m).mean()),
@@ -158,15 +177,17 @@ MUTANTS = (
 
 
 def _by_sign(logps, old, a, mask, clip):
-    a, old = a.detach(), old.detach()
+    keep = mask == 1
+    a, gap = a.detach()[keep], logps[keep] - old.detach()[keep]
     bound = torch.where(a >= 0, (1 + clip) * a, (1 - clip) * a)
-    chosen = torch.minimum((logps - old).exp() * a, bound)
-    return -chosen[mask == 1].mean()
+    return -torch.minimum(gap.exp() * a, bound).mean()
 
 
 def _worst_loss(logps, old, a, mask, clip):
-    ratio, weight = (logps - old.detach()).exp(), mask / mask.sum()
-    losses = torch.stack([-ratio * a.detach(), -ratio.clip(1 - clip, 1 + clip) * a.detach()])
+    padding, weight = mask == 0, mask / mask.sum()
+    a = a.detach().masked_fill(padding, 0.0)
+    ratio = (logps - old.detach()).masked_fill(padding, 0.0).exp()
+    losses = torch.stack([-ratio * a, -ratio.clip(1 - clip, 1 + clip) * a])
     return (losses.amax(0) * weight).sum()
 
 
@@ -227,10 +248,10 @@ PPO_TOKEN_LOSS = Exercise(
         "All arrays are `[answers, tokens]`. `old_logps` and `advantages` are records: `detach()` "
         "them.",
         "```python\n"
-        "ratio = torch.exp(... - old_logps.detach())\n"
-        "a = advantages.detach()\n"
-        "objective = torch.minimum(..., ...)\n"
-        "return -(objective * mask).sum() / ...\n"
+        "counts = mask == 1                        # padding may hold NaN: leave it out first\n"
+        "ratio = torch.exp(...[counts] - old_logps[counts].detach())\n"
+        "a = advantages[counts].detach()\n"
+        "return -torch.minimum(..., ...).mean()\n"
         "```",
     ),
     why="At ratio 1 its slope is the policy gradient's. Several passes over one batch of answers "
