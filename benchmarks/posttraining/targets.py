@@ -3,15 +3,14 @@
     python benchmarks/posttraining/targets.py            # run what targets.json lacks
     python benchmarks/posttraining/targets.py --fresh    # run everything again
     python benchmarks/posttraining/targets.py --quick    # a minute: prints, and writes nothing
-    python benchmarks/posttraining/targets.py --table    # print the table of targets.json
+    python benchmarks/posttraining/targets.py --table    # write the table of README.md anew
 
 Each run starts from "base", learns on 2,000 training prompts, and is judged by the gold reward of
 four sampled answers to each of 250 held-out prompts. ``share`` is of the gap between the base
 model and the best of 64 of its answers by gold reward. RLOO and PPO see the gold reward itself;
-DPO sees choices of a labeller who is right in about five of six; "reward model + RLOO" sees the
-same choices as offline DPO. ``labels`` counts what was asked: rewards, or choices. Seconds are CPU
-seconds of one thread, with sampling, labelling and training of the reward model; ``kl`` is of
-whole answers to the base model, in nats, k1 on the held-out answers. Units 16 and 17 print them.
+DPO sees choices of a labeller who is right in about five of six. ``labels`` counts what was asked:
+rewards, or choices. Seconds are CPU seconds of one thread, with sampling and labelling; ``kl`` is
+of whole answers to the base model, in nats, k1 on the held-out answers. Units 16 and 17 print them.
 """
 
 from __future__ import annotations
@@ -36,13 +35,12 @@ import torch
 from tutorlib import posttraining as pt
 from tutorlib import tinytalk
 from tutorlib.lm import SamplingSettings, encode_prompts, sample, sequence_logps
-from tutorlib.rewards import RewardModel, RewardSettings, encode_labelled, train_reward_model
 from tutorlib.tinytalk.tokenizer import chat_prompt
 
 FILE = Path(__file__).with_suffix(".json")
 SAMPLING = SamplingSettings(max_new_tokens=40)
 LABELLER = tinytalk.Labeller()
-SEEDS, EPOCHS = 5, 4  # EPOCHS: of the run that shows overfitting
+SEEDS = 5
 
 RLOO = pt.PolicyGradientSettings(
     steps=80, prompts_per_step=16, sampling=replace(SAMPLING, num_generations=8),
@@ -50,14 +48,14 @@ RLOO = pt.PolicyGradientSettings(
 PPO = pt.TokenPPOSettings(
     steps=30, prompts_per_step=128, minibatch_size=32, passes=2, sampling=SAMPLING,
     learning_rate=5e-4, beta=0.05, add_special_tokens=False)
-DPO = pt.DirectSettings(beta=0.2, learning_rate=5e-4, batch_size=64, epochs=2)
+DPO = pt.DirectSettings(beta=0.5, learning_rate=5e-4, batch_size=64, epochs=2)
+LOW_BETA = replace(DPO, beta=0.2)  # seeds differ more than methods do: see targets.json
+WITH_SFT = replace(DPO, beta=0.3, sft_weight=0.5)  # the chosen answers may not become unlikely
 ONLINE = pt.OnlineSettings(
     rounds=40, prompts_per_round=128, sampling=replace(SAMPLING, num_generations=2),
     direct=pt.DirectSettings(beta=0.1, learning_rate=5e-4, batch_size=32, schedule="constant"),
     add_special_tokens=False)
-REWARD = RewardSettings(learning_rate=1e-3, epochs=2, batch_size=64)
-OVERFITTING = pt.DirectSettings(beta=0.1, learning_rate=3e-4, batch_size=64, epochs=EPOCHS,
-                                schedule="constant")
+OVERFITTING = replace(DPO, epochs=4, schedule="constant")
 
 
 @dataclass(frozen=True)
@@ -112,6 +110,12 @@ def judge(world: World, model, seed: int, each: int = 4) -> dict[str, float]:
                     "kl": kl.mean().item()}
 
 
+def averaged(world: World, model) -> dict[str, float]:
+    """Return what ``judge`` says of a fixed model, the mean over as many samplings as seeds."""
+    rows = [judge(world, model, seed) for seed in range(SEEDS)]
+    return {key: sum(row[key] for row in rows) / SEEDS for key in rows[0]}
+
+
 def best_of(world: World, count: int, seed: int) -> dict[str, float]:
     """Return the mean parts of the best of ``count`` answers of the base model, by gold reward."""
     best, generator = [], torch.Generator().manual_seed(2000 + seed)
@@ -142,11 +146,10 @@ def encoded(world: World, preferences) -> list[pt.PreferencePair]:
         add_special_tokens=False)
 
 
-def rloo(world: World, model, seed: int, settings=RLOO, reward=None):
-    """Train on the gold reward, or another; return the records and the rewards asked for."""
-    history = pt.train_policy_gradient(
-        model, world.tokenizer, world.texts, reward or world.reward, settings,
-        torch.Generator().manual_seed(seed))
+def rloo(world: World, model, seed: int, settings=RLOO):
+    """Train on the gold reward; return the records and the rewards asked for."""
+    history = pt.train_policy_gradient(model, world.tokenizer, world.texts, world.reward, settings,
+                                       torch.Generator().manual_seed(seed))
     return history, len(history) * settings.prompts_per_step * settings.sampling.num_generations
 
 
@@ -179,20 +182,10 @@ def iterative_dpo(world: World, model, seed: int, settings=ONLINE):
     return history, len(asked)
 
 
-def learned_reward(world: World, model, seed: int, settings=RLOO):
-    """Fit a reward model to the labeller's choices and train on it with RLOO."""
-    preferences = labelled(world, seed)
-    judge_model = RewardModel(world.model, world.tokenizer, seed)
-    train_reward_model(judge_model, encode_labelled(judge_model, preferences), REWARD,
-                       torch.Generator().manual_seed(seed))
-    history, _ = rloo(world, model, seed, settings,
-                      lambda texts, answers: judge_model.score(texts, answers).tolist())
-    return history, len(preferences)
-
-
 METHODS: dict[str, tuple[Callable, object]] = {
     "RLOO": (rloo, RLOO), "PPO": (ppo, PPO), "offline DPO": (offline_dpo, DPO),
-    "iterative DPO": (iterative_dpo, ONLINE), "reward model + RLOO": (learned_reward, RLOO)}
+    "offline DPO, low beta": (offline_dpo, LOW_BETA), "offline DPO + SFT": (offline_dpo, WITH_SFT),
+    "iterative DPO": (iterative_dpo, ONLINE)}
 
 
 def run(world: World, name: str, seed: int, settings=None) -> dict:
@@ -311,8 +304,8 @@ def measure(fresh: bool, seeds: int, methods: list[str]) -> None:
     """Run what is missing, and save after each run."""
     world, found = make_world(), load(fresh)
     if "base" not in found:
-        found |= {"base": judge(world, world.model, 0), "best_of_64": best_of(world, 64, 0),
-                  "sft": judge(world, tinytalk.load("sft")[0], 0)}
+        found |= {"base": averaged(world, world.model), "best_of_64": best_of(world, 64, 0),
+                  "sft": averaged(world, tinytalk.load("sft")[0])}
         save(found)
     for seed in range(seeds):
         for name in methods:
@@ -328,6 +321,7 @@ def measure(fresh: bool, seeds: int, methods: list[str]) -> None:
     for seed in range(seeds):
         runs = found["overfitting"]["runs"]
         if seed not in [r["seed"] for r in runs]:
+            found["overfitting"]["settings"] = repr(OVERFITTING)
             runs.append(overfit(world, seed))
             save(found)
             print("overfitting, gold by epoch:", [f"{g:.2f}" for g in runs[-1]["gold"]], flush=True)
@@ -337,14 +331,24 @@ def quick() -> dict:
     """Return a very small run of everything, to see that it works."""
     world = make_world(prompts=40, tests=20, pairs=40)
     short = {"RLOO": replace(RLOO, steps=2), "PPO": replace(PPO, steps=2, prompts_per_step=16),
-             "offline DPO": replace(DPO, epochs=1), "iterative DPO": replace(ONLINE, rounds=2),
-             "reward model + RLOO": replace(RLOO, steps=2)}
+             "iterative DPO": replace(ONLINE, rounds=2)}
+    short |= {name: replace(settings, epochs=1) for name, (train, settings) in METHODS.items()
+              if train is offline_dpo}
     found = {"base": judge(world, world.model, 0), "best_of_64": best_of(world, 8, 0),
              "sft": judge(world, tinytalk.load("sft")[0], 0)}
     found["methods"] = {name: {"settings": repr(s), "runs": [run(world, name, 0, s)]}
                         for name, s in short.items()}
     found["overfitting"] = {"runs": [overfit(world, 0, replace(OVERFITTING, epochs=2))]}
     return found
+
+
+def write_table(found: dict) -> None:
+    """Put the table between README's two marks."""
+    readme = FILE.with_name("README.md")
+    before, rest = readme.read_text(encoding="utf-8").split("<!-- table -->\n")
+    after = rest.split("<!-- end of table -->")[1]
+    readme.write_text(f"{before}<!-- table -->\n{table(found)}\n<!-- end of table -->{after}",
+                      encoding="utf-8")
 
 
 def main() -> None:
@@ -359,10 +363,10 @@ def main() -> None:
     torch.set_num_threads(1)
     if arguments.quick:
         print(table(quick()))
-    elif arguments.table:
-        print(table(load(False)))
     else:
-        measure(arguments.fresh, arguments.seeds, arguments.methods)
+        if not arguments.table:
+            measure(arguments.fresh, arguments.seeds, arguments.methods)
+        write_table(load(False))
         print(table(load(False)))
 
 
