@@ -21,6 +21,7 @@ import json
 import os
 import platform
 import random
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -288,7 +289,9 @@ def save(found: dict) -> None:
     found["machine"] = {"processor": platform.processor() or platform.machine(),
                         "python": platform.python_version(), "torch": version("torch"),
                         "threads": torch.get_num_threads()}
-    FILE.write_text(json.dumps(rounded(found), indent=1) + "\n")
+    text = json.dumps(rounded(found), indent=1)
+    text = re.sub(r"\[[^\[\]{}]*\]", lambda row: " ".join(row[0].split()), text)  # a curve a line
+    FILE.write_text(text + "\n")
 
 
 def rounded(value):
