@@ -25,7 +25,8 @@ def typed(monkeypatch):
 
 def test_help_names_every_command(typed):
     text = typed("--help").output
-    for name in ("doctor", "lab", "progress", "exercises", "build", "run"):
+    for name in ("doctor", "lab", "progress", "exercises", "build", "run", "grade", "export",
+                 "release", "collect"):
         assert name in text
 
 

@@ -197,12 +197,12 @@ def test_names_and_outputs_cannot_write_html_or_formulas(cohort):
 def test_every_picture_has_a_text_and_every_table_a_head(small):
     small.grade()
     html = (small.out / "report.html").read_text()
-    assert html.count("<img") == html.count('alt="') == 2 and 'alt=""' not in html
+    assert html.count("<img") == html.count('alt="') == 3 and 'alt=""' not in html
     assert html.count("<table") == html.count("<thead") and 'scope="col"' in html
 
 
 def test_late_work_is_marked_and_deducted(small):
-    small.hand_in("collected.json", json.dumps({"submissions": {
+    small.hand_in("collected.json", json.dumps({"learners": {}, "submissions": {
         "anna/00": {"late_minutes": 1500}, "bert/00": {"late_minutes": 0}}}).encode())
     small.grade(course=Course(late=Late(percent_per_day=10)))
     record = small.records()["anna", "00"]

@@ -48,7 +48,8 @@ def _flagged(records: Sequence[dict]) -> list[str]:
             for text in [*record["flags"], *([record["problem"]] if record["problem"] else [])]]
     if not rows:
         return ["<h2>To look at</h2>\n<p>Nothing was flagged.</p>"]
-    return ["<h2>To look at</h2>", table(f"{len(rows)} flags", ["Learner", "Unit", "Why"], rows)]
+    caption = "Each line is a reason to open the notebook, not a verdict"
+    return ["<h2>To look at</h2>", table(caption, ["Learner", "Unit", "Why"], rows)]
 
 
 def _unit(records: Sequence[dict]) -> list[str]:
@@ -56,12 +57,15 @@ def _unit(records: Sequence[dict]) -> list[str]:
     unit = records[0]["unit"]
     parts = [f"<h2>Unit {unit} · {escape(records[0]['unit_title'])}</h2>",
              score_picture(records).html(), hardest_picture(records).html()]
+    slow = timeouts(records)
+    parts += [timeouts_picture(slow).html()] if slow else []
     rows = [_exercise_row(records, i) for i in range(len(records[0]["exercises"]))]
     parts.append(table("Each exercise, in lesson order; numbers of learners",
                        ["Exercise", "passed", "not passed", "not attempted", "too slow",
                         "hidden cases only"], rows, numbers=5))
     mistakes = mistake_rows(records)
     if mistakes:
+        parts.append(mistakes_picture(mistakes).html())
         parts.append(table("The most frequent recognised mistakes",
                            ["Exercise", "Mistake", "What the learner was told", "Learners"],
                            mistakes[:MOST], numbers=1))
@@ -75,11 +79,11 @@ def score_picture(records: Sequence[dict]):
     most = records[0]["max_points"] or 1
     shares = [record["points"] / most for record in records]
     counts = Counter(min(BINS - 1, int(BINS * share)) for share in shares)
-    values = {f"{100 * i // BINS}-{100 * (i + 1) // BINS} %": counts.get(i, 0)
+    values = {f"{100 * i // BINS}-{100 * (i + 1) // BINS}": counts.get(i, 0)
               for i in range(BINS)}
     middle = statistics.median(record["points"] for record in records)
     return bars(values, title=f"Half of the learners have {middle:g} of {most:g} points or more",
-                ylabel="learners", xlabel="share of the points")
+                ylabel="learners", xlabel="share of the points, %")
 
 
 def hardest_picture(records: Sequence[dict]):
@@ -92,6 +96,32 @@ def hardest_picture(records: Sequence[dict]):
     name, share = next(iter(ordered.items()))
     return bars(ordered, title=f"Hardest is \"{name}\": {share:.0f} % passed it",
                 ylabel="learners who passed, %")
+
+
+def timeouts(records: Sequence[dict]) -> dict[str, int]:
+    """Return {exercise: learners whose answer was stopped}, without zeros."""
+    found = Counter(row["title"] for record in records for row in record["exercises"]
+                    if row["stage"] == "time limit")
+    return {title: found[title] for title in sorted(found, key=lambda t: (-found[t], t))[:MOST]}
+
+
+def timeouts_picture(slow: dict[str, int]):
+    """Draw where answers were stopped for time."""
+    from tutorlib.viz import bars
+
+    name, count = next(iter(slow.items()))
+    return bars(slow, title=f"Stopped for time most often: \"{name}\", {count} of the learners",
+                ylabel="learners stopped")
+
+
+def mistakes_picture(mistakes: list[list]):
+    """Draw the most frequent recognised mistakes; ``mistakes`` as ``mistake_rows`` gives them."""
+    from tutorlib.viz import bars
+
+    top = mistakes[:6]
+    title, name, _, count = top[0]
+    return bars({f"{t}: {n}": c for t, n, _, c in top}, ylabel="learners",
+                title=f"Most frequent mistake: \"{name}\" in \"{title}\", {count} of the learners")
 
 
 def _exercise_row(records: Sequence[dict], index: int) -> list:

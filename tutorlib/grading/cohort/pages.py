@@ -15,7 +15,8 @@ code, pre { font: .95rem/1.45 ui-monospace, monospace; background: #f4f4f2; bord
 code { padding: 0 .2em; overflow-wrap: anywhere; white-space: pre-wrap; }
 table { border-collapse: collapse; margin: 1rem 0; } caption { text-align: left; }
 th, td { text-align: left; padding: .25rem .8rem .25rem 0; border-bottom: 1px solid #ddd;
-  vertical-align: top; overflow-wrap: anywhere; }
+  vertical-align: top; overflow-wrap: break-word; }
+thead th { white-space: nowrap; }
 td.number, th.number { text-align: right; } dt { font-weight: 600; } dd { margin: 0 0 .6rem 0; }
 img { max-width: 100%; height: auto; }
 """
@@ -45,7 +46,7 @@ def table(caption: str, columns: list[str], rows: list[list], numbers: int = 0) 
     def cell(kind: str, index: int, value, scope: str = "") -> str:
         side = ' class="number"' if index >= first else ""
         text = f"{value:g}" if isinstance(value, int | float) else str(value)
-        return f"<{kind}{side}{scope}>{escape(text)}</{kind}>"
+        return f"<{kind}{side}{scope}>{inline(text)}</{kind}>"
 
     head = "".join(cell("th", i, c, ' scope="col"') for i, c in enumerate(columns))
     body = "\n".join("<tr>" + "".join(

@@ -51,7 +51,7 @@ OpenRunner = Callable[[Limits], Runner]
 class Trusted:
     """A namespace in this process, with time limits and nothing else."""
 
-    tier = "none: submissions were trusted"
+    tier = "no box (the submissions were trusted)"
     why = ""
 
     def __init__(self, limits: Limits):
