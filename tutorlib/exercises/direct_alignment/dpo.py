@@ -49,6 +49,8 @@ def draw_cases(generator: torch.Generator) -> list[Case]:
             values[0][:2], values[1][:2] = values[1][:2] + torch.tensor([-400.0, 400.0]), (
                 values[1][:2])
             values[2][:2] = values[3][:2]
+            top = max(float(v.max()) for v in values)  # log-probabilities are below 0
+            values = [v - top - 1 for v in values]
         cases.append(Case(args=(*(v.to(dtype) for v in values), beta, smoothing), note=note))
     return cases
 
@@ -57,6 +59,8 @@ def gradients_are_right(answer, case: Case) -> str | None:
     """The slope is minus beta sigmoid(-beta h) up for the chosen, none for the reference."""
     leaves = [v.clone().requires_grad_() for v in case.args[:4]]
     loss = answer(*leaves, *case.args[4:])
+    if listed(loss):
+        return A_LIST
     if not (isinstance(loss, Tensor) and loss.requires_grad):
         return ("your loss carries no gradient, so no model can be trained with it: compute with "
                 "torch, without `item`, `float` or numpy, and detach the reference only")
@@ -70,10 +74,16 @@ def gradients_are_right(answer, case: Case) -> str | None:
     beta, smoothing = case.args[4:]
     gap = beta * _gap(*(v.double() for v in case.args[:4]))
     slope = -beta * ((1 - smoothing) * torch.sigmoid(-gap) - smoothing * torch.sigmoid(gap))
+    if not bool(loss.isfinite().all() and chosen.isfinite().all() and rejected.isfinite().all()):
+        return ("your loss or its slope is infinite or NaN on these numbers: `exp` overflows, or a "
+                "sigmoid is rounded to 0 under the logarithm (where `torch.where` or a small number"
+                " added hides it, the slope shows it). `torch.nn.functional.logsigmoid` stays "
+                "finite")
     off = max(float((chosen - slope).abs().max()), float((rejected + slope).abs().max()))
     return None if off < 1e-4 else (
-        f"the slope in the chosen log-probability is off by {off:.4g}; finite, and -β σ(-βh) "
-        "without smoothing")
+        f"the slope in the chosen log-probability is off by {off:.4g}. It is -β (σ(-βh) - ε), "
+        f"here from {float(slope.min()):.4g} to {float(slope.max()):.4g}, and minus that for the "
+        "rejected one")
 
 
 def log_two_at_the_reference(answer, case: Case) -> str | None:
@@ -93,6 +103,15 @@ def log_z_cancels(answer, case: Case) -> str | None:
     return None if worst < 1e-3 else (
         f"the same number added to both answers' reference log-probabilities moved the loss by "
         f"{worst:.4g}; it should cancel, as β log Z does")
+
+
+A_LIST = ("you return a list of tensors, which has no `.mean()` to train with: "
+          "`torch.stack(losses)` makes one tensor of them and keeps the gradient")
+
+
+def listed(loss) -> bool:
+    """Whether this is a list of tensors rather than one tensor."""
+    return isinstance(loss, list | tuple) and any(isinstance(v, Tensor) for v in loss)
 
 
 def _gap(chosen, rejected, ref_chosen, ref_rejected):
@@ -136,6 +155,16 @@ def _in_the_probability(c, r, rc, rr, beta, e):
     return -logsigmoid(beta * _gap(c, r, rc, rr)) if e == 0 else -((1 - e) * p + e * (1 - p)).log()
 
 
+def _halved(kept, flipped, e):
+    return (1 - e / 2) * kept + e / 2 * flipped
+
+
+def _clamped(c, r, rc, rr, beta, e):
+    gap = beta * _gap(c, r, rc, rr)
+    kept, flipped = (-(torch.sigmoid(x) + 1e-12).log() for x in (gap, -gap))
+    return (1 - e) * kept + e * flipped
+
+
 MUTANTS = (
     Mutant("swapped", _of(lambda c, r, rc, rr, b: -b * _gap(c, r, rc, rr)),
            "Chosen and rejected are swapped: minimising this makes the *rejected* answer likelier. "
@@ -161,8 +190,13 @@ MUTANTS = (
            "The sign is turned: this is the log-likelihood, to be maximised, as the tutorial "
            "prints it. A loss is minus that."),
     Mutant("log_of_a_sigmoid", _log_of_sigmoid,
-           "In float32 the sigmoid of -104 is 0, and its logarithm minus infinity: one bad pair "
-           "and training is over. `torch.nn.functional.logsigmoid` never leaves the logarithm."),
+           "In float32 the sigmoid of -104 is 0, and its logarithm minus infinity (`exp` of 89 is "
+           "infinite): one bad pair and training is over. `torch.nn.functional.logsigmoid` never "
+           "leaves the logarithm."),
+    Mutant("small_number_added", _clamped,
+           "A small number added in front of the logarithm stops the loss at 27.6 and takes the "
+           "slope away just where a pair is in the wrong order by most. Use "
+           "`torch.nn.functional.logsigmoid`."),
     Mutant("no_logarithm", _probability,
            "This is the probability that the pair is in the wrong order. Its maximum likelihood "
            "wants minus the *logarithm* of the probability that it is in the right one."),
@@ -179,6 +213,9 @@ MUTANTS = (
            "`label_smoothing` is not used: with probability ε the label is taken to be wrong."),
     Mutant("smoothing_only_scales", _smoothed(lambda kept, flipped, e: (1 - e) * kept),
            "The flipped half is missing: 1 - ε alone only makes the steps shorter."),
+    Mutant("smoothing_halved", _smoothed(_halved),
+           "You smooth by ε/2, as over two classes. Here ε itself is the probability that the "
+           "label is wrong: (1 - ε) l(h) + ε l(-h)."),
     Mutant("smoothing_robust", _smoothed(lambda kept, flipped, e: (
                (1 - e) * kept - e * flipped) / (1 - 2 * e)),
            "This is the *robust* correction of Chowdhury et al. (2024). Asked for is the "

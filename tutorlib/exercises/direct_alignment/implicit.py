@@ -36,6 +36,7 @@ def draw_cases(generator: torch.Generator) -> list[Case]:
     """Draw answers of unequal lengths; at padding stands anything, NaN included."""
     cases = []
     for lengths, beta, garbage, kind in (((3, 5, 2, 4), 0.3, 7.0, torch.int64),
+                                         ((2, 4, 3), 0.7, 0.0, torch.int64),
                                          ((1, 6, 4), 2.5, torch.nan, torch.bool),
                                          ((7, 2), 0.05, -torch.inf, torch.int64)):
         width = max(lengths) + 1  # one column that is padding in every row
@@ -43,6 +44,8 @@ def draw_cases(generator: torch.Generator) -> list[Case]:
         own, ref = (-4 * torch.rand(mask.shape, generator=generator, dtype=torch.float64)
                     for _ in range(2))
         held = torch.tensor(garbage, dtype=torch.float64)
+        if garbage == 0.0:  # tokens as rare as a logit of -800 makes them
+            own[0, 0], ref[0, 0], own[1, 1], ref[1, 1], ref[2, 2] = -800, -790, -1, -70, -61
         cases.append(Case(args=(torch.where(mask, own, held), torch.where(mask, ref, 0.5 - held),
                                 mask.to(kind), beta),
                           note=f"answers of {', '.join(map(str, lengths))} tokens; at padding "
@@ -53,6 +56,9 @@ def draw_cases(generator: torch.Generator) -> list[Case]:
 def tokens_add_up(answer, case: Case) -> str | None:
     """An answer is worth what its tokens are worth together."""
     tokens, sums = (as_tensor(v) for v in answer(*case.args))
+    if bool(tokens.isnan().any() or sums.isnan().any()):
+        return ("NaN in your result: 0 times NaN is NaN, so is 0 / 0 once a probability is "
+                "rounded to 0. Replace padding by `torch.where`, and subtract logarithms")
     off = float((tokens.sum(1) - sums).abs().nan_to_num(math.inf).max())
     return None if off < 1e-4 else (
         f"the token rewards of an answer do not add up to its own: {off:.4g} off")
@@ -137,7 +143,27 @@ def _over_answers(p, q, m, b):
     return tokens, tokens.sum(0)
 
 
+def _only_tokens(p, q, m, b):
+    return _tokens(p, q, m, b)
+
+
+def _only_sums(p, q, m, b):
+    return _tokens(p, q, m, b).sum(1)
+
+
 MUTANTS = (
+    Mutant("only_tokens", _only_tokens,
+           "You return one thing; two are asked for: `return tokens, tokens.sum(1)`, the rewards "
+           "of tokens and of answers."),
+    Mutant("only_answers", _only_sums,
+           "You return the answers' rewards only; two are asked for: first the rewards of tokens, "
+           "[answers, tokens], then those of answers."),
+    Mutant("clamped", _of(lambda p, q, b: b * (p - q).clamp(-5, 5)),
+           "You clamp log-ratios. A token can be hundreds of nats likelier than before, and then "
+           "that is its reward: a logarithm does not overflow."),
+    Mutant("through_probabilities", _of(lambda p, q, b: b * (p.exp() / q.exp()).log()),
+           "`exp` of a log-probability below -745 (float32: -104) is 0, and 0 / 0 is NaN. The "
+           "logarithm of a ratio is the difference of the logarithms you were given."),
     Mutant("ratio_inverted", _of(lambda p, q, b: b * (q - p)),
            "The ratio is inverted: rewarded is what the policy has made *likelier* than the "
            "reference had it, log π - log π_ref."),

@@ -9,7 +9,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.nn.functional import logsigmoid, softplus
 
-from tutorlib.exercises.direct_alignment.dpo import UNIT
+from tutorlib.exercises.direct_alignment.dpo import A_LIST, UNIT, listed
 from tutorlib.grading import Case, Exercise, Mutant, Property, Variant
 from tutorlib.grading.compare import as_tensor
 
@@ -55,7 +55,8 @@ def draw_cases(generator: torch.Generator) -> list[Case]:
     for loss, beta, offset, pairs in (("ipo", 0.3, 0.0, 3), ("kto", 0.6, 0.7, 4),
                                       ("simpo", 2.2, 0.9, 3), ("ipo", 1.4, 0.5, 5),
                                       ("kto", 0.2, 0.0, 3), ("simpo", 1.3, 0.0, 4),
-                                      ("kto", 1.1, 2.5, 5), ("simpo", 20.0, 0.4, 3)):
+                                      ("kto", 1.1, 2.5, 5), ("simpo", 20.0, 0.4, 3),
+                                      ("ipo", 0.1, 0.0, 4), ("kto", 0.9, 1.5, 4)):
         logps, ref = (-8 * torch.rand(pairs, 2, generator=generator, dtype=torch.float64) - 1
                       for _ in range(2))
         if beta == 20.0:  # float32, and a pair in the wrong order by many nats a token
@@ -65,6 +66,10 @@ def draw_cases(generator: torch.Generator) -> list[Case]:
         if beta == 20.0:
             lengths[0] = torch.tensor([2, 5])
             logps, ref = logps.float(), ref.float()
+        if beta in (0.1, 0.9):  # float32, and log-ratios of hundreds of nats
+            logps, ref = (logps * 60).float(), (ref * 60).float()
+            logps[0], ref[0] = torch.tensor([-9.0, -800.0]), torch.tensor([-820.0, -12.0])
+            logps[1], ref[1] = torch.tensor([-820.0, -12.0]), torch.tensor([-9.0, -800.0])
         cases.append(Case(args=(loss, logps, ref, lengths, beta, offset),
                           note=f"{loss}, β = {beta}, offset {offset}"))
     return cases
@@ -81,6 +86,10 @@ def each_uses_what_it_should(answer, case: Case) -> str | None:
     """SimPO knows no reference, IPO and KTO no lengths."""
     loss, _, ref, lengths, *_ = case.args
     before = _loss_at(answer, case)
+    if not bool(before.isfinite().all()):
+        return (f"your {loss} loss is infinite or NaN on these numbers: `exp` overflows, or a "
+                "sigmoid is rounded to 0 under a logarithm. `torch.sigmoid` and "
+                "`torch.nn.functional.logsigmoid` stay finite")
     other = {"ref_logps": ref.flip(0) - 1.5} if loss == "simpo" else {"lengths": lengths + 3}
     moved = float((_loss_at(answer, case, **other) - before).abs().nan_to_num(math.inf).max())
     return None if moved < 1e-4 else (
@@ -89,10 +98,12 @@ def each_uses_what_it_should(answer, case: Case) -> str | None:
 
 
 def gradients_flow(answer, case: Case) -> str | None:
-    """Both answers are trained, in opposite directions; the reference is not."""
+    """Both answers are trained, with the loss's own slopes; the reference is not."""
     loss, logps, ref, *rest = case.args
     leaf, frozen = logps.clone().requires_grad_(), ref.clone().requires_grad_()
     found = answer(loss, leaf, frozen, *rest)
+    if listed(found):
+        return A_LIST
     if not (isinstance(found, Tensor) and found.requires_grad):
         return "your loss carries no gradient: compute with torch, without `item` or numpy"
     found.sum().backward()
@@ -100,8 +111,17 @@ def gradients_flow(answer, case: Case) -> str | None:
         return "the gradient is missing or not finite on this case"
     if frozen.grad is not None and float(frozen.grad.abs().max()) > 0:
         return "a gradient reaches the reference, which is frozen: `.detach()` it"
-    together = bool((leaf.grad[:, 0] * leaf.grad[:, 1] > 0).any())
-    return "the gradient pushes both answers of a pair the same way" if together else None
+    own = logps.double().requires_grad_()
+    ipo_kto_simpo(loss, own, ref.double(), *rest).sum().backward()
+    off = (leaf.grad - own.grad).abs() > 1e-4 * (1 + own.grad.abs())
+    for side, name in enumerate(("chosen", "rejected")):
+        if bool(off[:, side].any()):
+            pair = int(off[:, side].nonzero()[0, 0])
+            return (f"the slope of the {loss} loss in the {name} answer's log-probability is "
+                    f"{float(own.grad[pair, side]):.4g} for pair {pair}; yours is "
+                    f"{float(leaf.grad[pair, side]):.4g}: both answers are trained, nothing of the "
+                    "policy is detached or clamped")
+    return None
 
 
 def _ratios(logps, ref):
@@ -144,7 +164,67 @@ def _swapped(loss, p, q, n, b, k):
     return ipo_kto_simpo(loss, p.flip(1), q.flip(1), n.flip(1), b, k)
 
 
+def _simpo_log_of_sigmoid(p, q, n, b, k):
+    return -torch.sigmoid(b * _mean_gap(p, n) - k).log()
+
+
+def _kto_by_exp(g, u, b, k):
+    up, down = (b * (g - k)).exp(), (b * (k - u)).exp()
+    return 1 - (up / (1 + up) + down / (1 + down)) / 2
+
+
+def _kto_batch_mean(g, u, b, k):
+    z = torch.cat([g, u]).mean().clamp(min=0)
+    return (2 - torch.sigmoid(b * (g - z)) - torch.sigmoid(b * (z - u))) / 2
+
+
+def _missing(name):
+    return lambda loss, *rest: None if loss == name else ipo_kto_simpo(loss, *rest)
+
+
+def _dpo(p, q, n, b, k):
+    good, bad = _ratios(p, q)
+    return -logsigmoid(b * (good - bad))
+
+
 MUTANTS = (
+    Mutant("kto_missing", _missing("kto"),
+           "For loss=\"kto\" you return nothing (None): all three branches need a `return`."),
+    Mutant("simpo_missing", _missing("simpo"),
+           "For loss=\"simpo\" you return nothing (None): all three branches need a `return`."),
+    Mutant("ipo_missing", _missing("ipo"),
+           "For loss=\"ipo\" you return nothing (None): all three branches need a `return`."),
+    Mutant("ipo_is_dpo", _instead("ipo", _dpo),
+           "Your IPO is DPO's loss. IPO is the *square* of the distance of h from 1/(2τ)."),
+    Mutant("ipo_hinge", _instead("ipo", lambda p, q, n, b, k: (
+               1 / (2 * b) - _ratios(p, q)[0] + _ratios(p, q)[1]).clamp(min=0) ** 2),
+           "Your IPO stops at its target. As published it pulls *back* beyond it too."),
+    Mutant("ipo_absolute", _instead("ipo", lambda p, q, n, b, k: (
+               _ratios(p, q)[0] - _ratios(p, q)[1] - 1 / (2 * b)).abs()),
+           "IPO squares the distance from the target. With its absolute value the best h would be "
+           "the median of the labels, not their mean."),
+    Mutant("ipo_target_in_tau", _instead("ipo", lambda p, q, n, b, k: (
+               b * (_ratios(p, q)[0] - _ratios(p, q)[1]) - 0.5) ** 2),
+           "This is IPO times τ²: the minimum is the same, but not the slopes. τ stands in the "
+           "target only."),
+    Mutant("kto_batch_mean", _kto(_kto_batch_mean),
+           "You estimate z from the batch, as a trainer does. Here z is given: `offset`."),
+    Mutant("kto_overflows", _kto(_kto_by_exp),
+           "e^x / (1 + e^x) is infinity over infinity, so NaN, from x = 89 on in float32. "
+           "`torch.sigmoid` takes care of that."),
+    Mutant("kto_without_reference", _instead("kto", lambda p, q, n, b, k: (
+               2 - torch.sigmoid(b * (p[:, 0] - k)) - torch.sigmoid(b * (k - p[:, 1]))) / 2),
+           "The reference is missing in your KTO: ℓ is a log-*ratio*."),
+    Mutant("kto_without_beta", _kto(lambda g, u, b, k: (
+               2 - torch.sigmoid(g - k) - torch.sigmoid(k - u)) / 2),
+           "β is missing in your KTO: σ(β(ℓ - z))."),
+    Mutant("kto_not_halved", _kto(lambda g, u, b, k: (
+               1 - torch.sigmoid(b * (g - k)) - torch.sigmoid(b * (k - u)))),
+           "You subtract the sum of both gains from 1; it is half of the sum."),
+    Mutant("simpo_log_of_sigmoid", _instead("simpo", _simpo_log_of_sigmoid),
+           "In float32 the sigmoid of -104 is 0, its logarithm minus infinity, and `exp` of 89 "
+           "infinite. "
+           "`torch.nn.functional.logsigmoid` never leaves the logarithm."),
     Mutant("swapped", _swapped,
            "Chosen and rejected are swapped: column 0 is the chosen answer."),
     Mutant("ipo_means", _instead("ipo", _ipo_means),
@@ -260,9 +340,10 @@ IPO_KTO_SIMPO = Exercise(
         "return 1 - (torch.sigmoid(...) + torch.sigmoid(...)) / 2   # kto\n"
         "```",
     ),
-    why="All of them push the same difference apart. They differ in when they stop: DPO never does,"
-        " IPO at a fixed distance, KTO when an answer is clearly above or *hopelessly* below the "
-        "reference point; SimPO wants a lead per token, and never asks where it started.",
+    why="All of them push the same two answers apart. IPO alone has a best distance; the losses of "
+        "DPO, KTO and SimPO fall for ever. They differ in whom they let go: KTO also answers that "
+        "are *hopelessly* on the wrong side of the reference point, where DPO pulls hardest; SimPO "
+        "wants a lead per token, and never asks where it started.",
     index_names=lambda case, index: f"{case.args[0]}, pair {index[0]}",
     forbidden=("tutorlib.posttraining.ipo_loss", "tutorlib.posttraining.kto_loss",
                "tutorlib.posttraining.simpo_loss"),

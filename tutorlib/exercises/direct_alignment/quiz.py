@@ -12,7 +12,7 @@ QUIZ = (
          "The reference model is normalised already."),
         0,
         ("Only differences enter Bradley-Terry's likelihood, so what both answers share cancels.",
-         "Z depends on the rewards; a small β makes it larger, not 1.",
+         "Z depends on the rewards: with r = 1 everywhere it is e^{1/β}, far from 1 at a small β.",
          "π_ref sums to 1; π_ref e^{r/β} does not, and Z is what it sums to.")),
     Question(
         "The implicit reward of one *token* of an optimal policy is",

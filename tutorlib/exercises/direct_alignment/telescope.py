@@ -82,12 +82,29 @@ def draw_cases(generator: torch.Generator) -> list[Case]:
             expected=values[rows],
             note=f"{len(rows)} answers of a solved tree, {words} words, up to {horizon} tokens, "
                  f"β = {beta}; at padding stands {garbage}"))
-    return cases
+    return [*cases, _two_prompts(generator)]
+
+
+def _two_prompts(generator: torch.Generator) -> Case:
+    """Two trees in one batch: their starts have values of their own."""
+    trees = [solved_tree(generator, 2, (1,), 3, beta) for beta in (0.6, 0.1)]
+    advantages, mask, rewards, values = (torch.cat(parts) for parts in zip(*trees, strict=True))
+    scale = torch.where(torch.arange(len(rewards)) < len(rewards) // 2, 1.0, 30.0).double()
+    rows = torch.randperm(len(rewards), generator=generator)
+    return Case(args=((advantages * scale[:, None])[rows], mask[rows], (rewards * scale)[rows]),
+                expected=(values * scale[:, None])[rows],
+                note="answers to two prompts in one batch: two starts; rewards up to tens of "
+                     "points for one of them")
 
 
 def one_root(answer, case: Case) -> str | None:
     """All answers begin in the same state, so they must agree about its value."""
     first = as_tensor(answer(*case.args)).double()[:, 0]
+    if bool(first.isnan().any()):
+        return ("your V is NaN: at padding may stand NaN, and 0 times NaN is NaN. Replace it by "
+                "`torch.where(completion_mask.bool(), token_rewards, 0.0)` before you sum")
+    if case.note.startswith("answers to two prompts"):
+        return None
     spread = float((first.max() - first.min()).nan_to_num(math.inf))
     return None if spread < 1e-3 else (
         f"all answers begin at the same state, but your V there differs by {spread:.4g} between "
@@ -127,7 +144,34 @@ def _of(values_of):
     return lambda a, m, r: torch.where(m.bool(), values_of(_kept(a, m), m, r[:, None]), 0.0)
 
 
+def _one_start(a, m, r):
+    kept = _kept(a, m)
+    start = (r - kept.sum(1)).mean()
+    return torch.where(m.bool(), start + kept.cumsum(1) - kept, 0.0)
+
+
+def _first_start(a, m, r):
+    kept = _kept(a, m)
+    start = (r - kept.sum(1))[0]
+    return torch.where(m.bool(), start + kept.cumsum(1) - kept, 0.0)
+
+
+def _mask_multiplied(a, m, r):
+    return (r[:, None] - (a * m).flip(1).cumsum(1).flip(1)) * m
+
+
 MUTANTS = (
+    Mutant("one_start", _one_start,
+           "You give all rows of the batch one start, a mean. Rows may answer different prompts, "
+           "each with its own V(x): work along each row alone."),
+    Mutant("first_start", _first_start,
+           "You take the first row's start for all. Rows may answer different prompts, each with "
+           "its own V(x): work along each row alone."),
+    Mutant("mask_multiplied", _mask_multiplied,
+           "You multiply by the mask. 0 times NaN is NaN: `torch.where(mask.bool(), ..., 0)` "
+           "replaces what stands at padding."),
+    Mutant("clamped", _of(lambda a, m, r: r - _to_come(a.clamp(-5, 5), m)),
+           "You clamp advantages. Points have no bound: a clamped sum does not telescope."),
     Mutant("forward_sum", _of(lambda a, m, r: r - a.cumsum(1)),
            "You subtract what has been paid *up to* this token. V looks ahead: subtract the "
            "advantages of this token and of those *behind* it."),
@@ -225,7 +269,8 @@ TELESCOPING = Exercise(
         r"$$A_k = V(s_{k+1}) - V(s_k), \quad A_{n-1} = r - V(s_{n-1}) \;\Rightarrow\; "
         r"V(s_t) = r - \sum_{k \ge t} A_k$$" "\n\n"
         "`token_rewards` and the result are `[answers, tokens]`. A sum from the end is "
-        "`x.flip(1).cumsum(1).flip(1)`; replace padding by 0 first.",
+        "`x.flip(1).cumsum(1).flip(1)`; replace padding by 0 first. `rewards` is `[answers]`: "
+        "`rewards[:, None]` is one column.",
         "```python\n"
         "kept = torch.where(completion_mask.bool(), token_rewards, 0.0)\n"
         "to_come = ...                     # kept, summed from the end\n"

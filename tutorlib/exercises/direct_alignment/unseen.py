@@ -46,11 +46,15 @@ def draw_cases(generator: torch.Generator) -> list[Case]:
             (5, 2, 0.3, 0.0, "two seen answers of five"), (7, 4, 0.9, 0.0, "most mass unseen"),
             (6, 2, 0.0, 0.0, "nothing unseen"),
             (6, 3, 0.2, 900.0, "answers as rare as whole texts: e^-900"),
+            (5, 3, 0.3, -900.0, "unseen answers as rare as whole texts: e^-900"),
             (4, 3, 0.05, 0.0, "one unseen answer")):
         logps = (2 * torch.randn(answers, generator=generator, dtype=torch.float64)).log_softmax(0)
         seen = torch.zeros(answers, dtype=torch.bool)
         seen[torch.randperm(answers, generator=generator)[:count]] = True
-        if rare:
+        if rare < 0:  # the natural case: what nobody compared was unlikely before
+            logps[~seen] += rare
+            logps[seen] = logps[seen].log_softmax(0)
+        if rare > 0:
             first = int((~seen).nonzero()[0, 0])
             logps[seen] -= rare
             others = torch.arange(answers) != first
@@ -63,6 +67,9 @@ def a_distribution(answer, case: Case) -> str | None:
     """Probabilities sum to 1, and the unseen ones to the mass."""
     found = as_tensor(answer(*case.args)).double().exp()
     total, unseen = float(found.sum()), float(found[~case.args[1]].sum())
+    if bool(found.isnan().any()):
+        return ("some of your log-probabilities are NaN or of NaN: `exp` of -900 is 0, and 0 / 0 "
+                "is NaN. Stay with logarithms: `torch.logsumexp(logps[seen], 0)`")
     if not abs(total - 1) < 1e-4:
         return f"your probabilities sum to {total:.6g}; expected 1"
     return None if abs(unseen - case.args[2]) < 1e-4 else (
@@ -106,6 +113,20 @@ def _through_probabilities(p, s, m):
     return torch.where(s, (1 - m) * q / q[s].sum(), m * q / q[~s].sum()).log()
 
 
+def _small_number_added(p, s, m):
+    q = p.exp() + 1e-12
+    return torch.where(s, (1 - m) * q / q[s].sum(), m * q / q[~s].sum()).log()
+
+
+def _by_subtraction(p, s, m):
+    seen = p[s].logsumexp(0)
+    return torch.where(s, _right_seen(p, s, m), _log(m) + p - torch.log1p(-seen.exp()))
+
+
+def _softmax_of_all(p, s, m):
+    return p.log_softmax(0)
+
+
 def _floor(p, s, m):
     return torch.where(s, _right_seen(p, s, m), math.log(m + 1e-8) + p - p[~s].logsumexp(0))
 
@@ -145,6 +166,12 @@ MUTANTS = (
     Mutant("through_probabilities", _through_probabilities,
            "`exp` of -900 is 0 in floating point, and 0 over 0 is NaN: whole texts are that rare. "
            "Stay with logarithms: `torch.logsumexp` sums probabilities given as logarithms."),
+    Mutant("small_number_added", _small_number_added,
+           "A small number added to probabilities changes rare ones altogether: e^-900 becomes "
+           "1e-12, and the ratios are gone. Stay with logarithms: `torch.logsumexp`."),
+    Mutant("unseen_by_subtraction", _by_subtraction,
+           "You take the unseen answers' total as 1 minus the seen ones'. In floating point that "
+           "is 0 as soon as they hold less than 1e-16: sum the group itself, `logsumexp`."),
     Mutant("floor_under_the_mass", _floor,
            "A small number under the logarithm: a mass of 0 is -∞ in logarithms, and may be so."),
     Mutant("mass_not_logarithm", _shares(
