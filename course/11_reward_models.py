@@ -377,7 +377,7 @@ with $\pi_\text{ref}$ the model before training. A log density ratio, as AIRL's 
 """
 
 # %%
-ratio = rewards.ImplicitReward(base, tokenizer)  # beta 0.2
+ratio = rewards.ImplicitReward(base, tokenizer)  # beta 1
 fit(ratio, epochs=1)
 reached["log-ratio"] = rewards.labelled_accuracy(ratio, fresh)
 probes["log-ratio"] = {part: probe(ratio, part) for part in PARTS}
@@ -476,8 +476,8 @@ lines(gains, sizes, xscale="log", xlabel="n, answers drawn from the base model",
 r"""
 ## Play: be the labeller
 
-Thirty pairs, and no taste but yours. Decide on one (polite? short?) and judge; a linear reward on the frozen model's vectors is
-fitted after each choice, and picks the best and worst of sixteen answers.
+Thirty pairs, and no taste but yours. Decide on one (polite? short?) and judge; a worth for each *word* is fitted after each
+choice, and picks the best and worst of sixteen answers.
 
 1. After how many choices does the best answer please you?
 2. Judge by something that no word carries, such as "the left one". What does the model say?
@@ -490,19 +490,8 @@ fitted after each choice, and picks the best and worst of sixteen answers.
 from tutorlib.viz import AnswerComparer
 
 session = rewards.LabellingSession.new(30, seed=7)
-reader = rewards.RewardModel(base, tokenizer)  # only its language model is used, to turn answers into vectors
 offered = {p: drawn[16 * i:16 * (i + 1)] for i, p in list(enumerate(asked))[:3]}
-
-
-def my_taste(indices, labels):
-    """Return what a reward fitted to the choices so far thinks of sixteen answers to three prompts."""
-    names = {1.0: "left", 0.0: "right", 0.5: "tie"}
-    said = rewards.LabellingSession([session.questions[i] for i in indices], [names[x] for x in labels])
-    taste = rewards.learn_taste(said, reader)
-    return {"tries": [(p.text, answers, taste.score([p] * len(answers), answers).tolist()) for p, answers in offered.items()],
-            "note": f"On choices left out it is right in {taste.held_out_accuracy:.0%}."}
-
-
+my_taste = rewards.taste_fitter(session.questions, list(offered), list(offered.values()))  # fits after each choice
 someone = rewards.LabellingSession(session.questions)  # until you judge, a persona has: "friend", who likes a friendly tone
 rewards.answer_all(someone, Labeller.persona("friend"), seed=0)
 judge_me = AnswerComparer(session.questions, my_taste, choices=someone.choices, title="Which answer is better?")
@@ -513,11 +502,12 @@ chosen = [c or "skip" for c in judge_me.choices]  # set them all to None, to beg
 mine_now = rewards.LabellingSession(session.questions, chosen)
 print("how well each persona explains the choices (nats a choice; a coin: -0.69): "
       + ", ".join(f"{name} {x:.2f}" for name, x in rewards.likeness(mine_now).items()))
-taste = rewards.learn_taste(mine_now, reader)
-tone = [torch.tensor([float(x.startswith(("sure", "of course", "happy to", "sorry"))) for x in drawn]).view(40, 16)]
-picked = taste.score([p for p in asked for _ in range(16)], drawn).view(40, 16)
+taste = rewards.learn_taste(mine_now)
+polite = torch.tensor([float(x.startswith(("sure", "of course", "happy to", "sorry"))) for x in drawn]).double().view(40, 16)
+print("worth most: " + ", ".join(f"{w} {x:+.1f}" for w, x in sorted(taste.worth.items(), key=lambda pair: -abs(pair[1]))[:8]))
+picked = taste.score(drawn).view(40, 16)
 for n in (1, 4, 16):
-    print(f"best of {n:>2} by this taste: polite in {float(rewards.best_of_n(picked, tone[0].double(), n).mean()):.0%}, "
+    print(f"best of {n:>2} by this taste: polite in {float(rewards.best_of_n(picked, polite, n).mean()):.0%}, "
           f"gold reward {float(rewards.best_of_n(picked, gold.double(), n).mean()):.2f}")
 
 # %% [markdown] tags=["slide"]
@@ -525,8 +515,8 @@ r"""
 ## Real people
 
 Anthropic's HH-RLHF: people named the less harmful of two replies (Bai et al. 2022). The tutorial's way without a GPU: turn replies into vectors once, then
-fit a reward on vectors in seconds [§1.3]. Here the vectors are hashed words; a sentence encoder (`rewards.SentenceEncoder`) does a
-little better.
+fit a reward on vectors in seconds [§1.3]. Here the vectors are hashed words; a sentence encoder (`rewards.SentenceEncoder`) fits in
+their place.
 
 No text is shown: some are offensive. Without `$TUTORLIB_DATA` the cell says so and is skipped.
 """
@@ -555,6 +545,9 @@ Before you open the next cell: **A.** too few labels; **B.** the vectors cannot 
 """
 
 # %% tags=["hide-input"]
+reader = rewards.RewardModel(base, tokenizer)  # only its frozen body is used, to turn answers into vectors
+
+
 def vectors(prompts, answers):
     """Return the sum of the base model's hidden states over each answer."""
     return reader.embed([chat_prompt(p.text) for p in prompts], answers, pool="sum").double()

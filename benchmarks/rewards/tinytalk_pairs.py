@@ -2,6 +2,7 @@
 
     python benchmarks/rewards/tinytalk_pairs.py            # measure, write results and table
     python benchmarks/rewards/tinytalk_pairs.py --quick    # one small run; writes nothing
+    python benchmarks/rewards/tinytalk_pairs.py --go-on    # run what results.json does not have yet
     python benchmarks/rewards/tinytalk_pairs.py --table    # write the table of README.md anew
 
 A seed draws its own training pairs (by TinyTalk's crowd, on training contents), its own held-out
@@ -28,7 +29,8 @@ from tutorlib import rewards, tinytalk
 
 HERE = Path(__file__).parent
 MAKERS = {"last token": rewards.RewardModel, "log-ratio": rewards.ImplicitReward}
-PAIRS, HELD_OUT, SEEDS = 3000, 1000, range(5)
+HELD_OUT, SEEDS = 1000, range(5)
+PLAN = (("last token", 3000), ("log-ratio", 3000))  # reward, training pairs
 
 
 def pairs_of(seed: int, count: int, held_out: int):
@@ -58,16 +60,17 @@ def one_run(name: str, seed: int, count: int, held_out: int, base: str = "base")
 
 def table(runs: list[dict]) -> str:
     """Return mean and range over seeds as Markdown."""
-    lines = ["| reward | accuracy | ceiling | of the ceiling | of the lift | its range | CPU s |",
-             "|---|---:|---:|---:|---:|---:|---:|"]
-    for name in MAKERS:
-        mine = [r for r in runs if r["reward"] == name]
+    lines = ["| reward | pairs | accuracy | ceiling | of ceiling | of lift | its range | CPU s |",
+             "|---|---:|---:|---:|---:|---:|---:|---:|"]
+    for name, pairs in PLAN:
+        mine = [r for r in runs if (r["reward"], r["pairs"]) == (name, pairs)]
         mean = {k: statistics.mean(r[k] for r in mine)
                 for k in ("accuracy", "ceiling", "of_ceiling", "of_lift", "cpu_seconds")}
         low, high = (f(r["of_lift"] for r in mine) for f in (min, max))
-        lines.append(f"| {name} | {mean['accuracy']:.3f} | {mean['ceiling']:.3f} | "
-                     f"{mean['of_ceiling']:.0%} | {mean['of_lift']:.0%} | {low:.0%} to {high:.0%} "
-                     f"| {mean['cpu_seconds']:.0f} |")
+        lines.append(f"| {name} | {pairs:,} | {mean['accuracy']:.3f} | "
+                     f"{mean['ceiling']:.3f} | {mean['of_ceiling']:.0%} | "
+                     f"{mean['of_lift']:.0%} | {low:.0%} to {high:.0%} | "
+                     f"{mean['cpu_seconds']:.0f} |")
     return "\n".join(lines)
 
 
@@ -85,6 +88,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--table", action="store_true")
+    parser.add_argument("--go-on", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     results = HERE / "results.json"
@@ -92,10 +96,13 @@ def main() -> None:
         print(one_run("log-ratio", 0, 200, 100, "tiny"))
         return
     if not arguments.table:
-        runs = []
-        for seed in SEEDS:
-            for name in MAKERS:
-                runs.append(one_run(name, seed, PAIRS, HELD_OUT))
+        runs = json.loads(results.read_text(encoding="utf-8")) if arguments.go_on else []
+        done = {(r["reward"], r["pairs"], r["seed"]) for r in runs}
+        for name, pairs in PLAN:
+            for seed in SEEDS:
+                if (name, pairs, seed) in done:
+                    continue
+                runs.append(one_run(name, seed, pairs, HELD_OUT))
                 print(runs[-1], flush=True)
                 results.write_text(json.dumps(runs, indent=1) + "\n", encoding="utf-8")
     write_table(json.loads(results.read_text(encoding="utf-8")))

@@ -7,7 +7,6 @@ import torch
 
 from tests.lm.conftest import as_a_learner
 from tutorlib.errors import InvalidArgumentError, InvalidTextError
-from tutorlib.rewards import RewardModel
 from tutorlib.rewards.labelling import (
     LabellingSession,
     answer_all,
@@ -16,12 +15,7 @@ from tutorlib.rewards.labelling import (
     likeness,
     taste_fitter,
 )
-from tutorlib.tinytalk import PERSONAS, Labeller, Preference, gold_parts, load, sample_prompts
-
-
-@pytest.fixture(scope="module")
-def reader():
-    return RewardModel(*load("base"))
+from tutorlib.tinytalk import PERSONAS, Labeller, Preference, gold_parts, sample_prompts
 
 
 @pytest.fixture(scope="module")
@@ -88,18 +82,16 @@ def test_a_session_with_strange_choices_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("n, at_least", [(30, 0.6), (200, 0.72)])
-def test_choices_teach_a_taste_and_more_of_them_teach_it_better(reader, n, at_least):
+def test_choices_teach_a_taste_and_more_of_them_teach_it_better(n, at_least):
     session = LabellingSession.new(n, seed=3)
     answer_all(session, Labeller.persona("friend", temperature=0.2), seed=0)
-    taste = learn_taste(session, reader)
+    taste = learn_taste(session)
     assert taste.choices == n
     fresh = LabellingSession.new(150, seed=50).questions
     judge = Labeller.persona("friend")
     gaps = torch.tensor([judge.utility(q.prompt, q.left) - judge.utility(q.prompt, q.right)
                          for q in fresh])
-    prompts = [q.prompt for q in fresh]
-    found = taste.score(prompts, [q.left for q in fresh]) - taste.score(
-        prompts, [q.right for q in fresh])
+    found = taste.score([q.left for q in fresh]) - taste.score([q.right for q in fresh])
     clear = gaps.abs() > 0.5
     right = float(((found > 0) == (gaps > 0))[clear].double().mean())
     assert right > at_least
@@ -108,42 +100,59 @@ def test_choices_teach_a_taste_and_more_of_them_teach_it_better(reader, n, at_le
         assert taste.held_out_loss < 0.65
 
 
-def test_opposite_choices_teach_the_opposite_taste(reader, friend):
+def test_opposite_choices_teach_the_opposite_taste(friend):
     turned = {"left": "right", "right": "left"}
     contrary = LabellingSession(friend.questions, [turned[c] for c in friend.choices])
-    prompts = [q.prompt for q in friend.questions]
     answers = [q.left for q in friend.questions]
-    ours, theirs = (learn_taste(s, reader) for s in (friend, contrary))
-    torch.testing.assert_close(ours.score(prompts, answers), -theirs.score(prompts, answers),
+    ours, theirs = (learn_taste(s) for s in (friend, contrary))
+    torch.testing.assert_close(ours.score(answers), -theirs.score(answers),
                                atol=1e-5, rtol=1e-5)
     assert ours.held_out_accuracy == pytest.approx(theirs.held_out_accuracy)
 
 
-def test_best_and_worst_answers_are_those_of_the_highest_and_lowest_score(reader, friend):
-    taste = learn_taste(friend, reader)
+def test_best_and_worst_answers_are_those_of_the_highest_and_lowest_score(friend):
+    taste = learn_taste(friend)
     prompt = sample_prompts(1, seed=9)[0]
     answers = crowd_answers(prompt, 6)
-    ranked = taste.rank(prompt, answers)
+    ranked = taste.rank(answers)
     assert len(set(answers)) == len(answers) == 6 and {a for a, _ in ranked} == set(answers)
     assert [s for _, s in ranked] == sorted((s for _, s in ranked), reverse=True)
-    words = taste.token_rewards(prompt, ranked[0][0])
-    assert " ".join(word for word, _ in words) == f"{ranked[0][0]} <eos>"
-    assert sum(worth for _, worth in words) - taste.mean == pytest.approx(ranked[0][1], abs=1e-4)
+    words = taste.word_rewards(ranked[0][0])
+    assert " ".join(word for word, _ in words) == ranked[0][0]
+    assert sum(worth for _, worth in words) - taste.mean == pytest.approx(ranked[0][1])
+    assert taste.word_rewards("zebra") == [("zebra", 0.0)]  # nobody judged it
 
 
-def test_the_fitter_of_the_widget_is_the_taste_of_the_choices_it_is_told(reader, friend):
+def test_a_friend_s_thirty_choices_pick_friendlier_answers_than_the_crowd_s():
+    """Over five sessions: the share of polite answers among the best of sixteen."""
+    drawn = [crowd_answers(p, 16, seed=i) for i, p in enumerate(sample_prompts(30, 21, "heldout"))]
+
+    def polite(answer):
+        return answer.startswith(("sure", "of course", "happy to", "sorry"))
+
+    shares = []
+    for seed in range(5):
+        session = LabellingSession.new(30, seed=seed)
+        answer_all(session, Labeller.persona("friend"), seed)
+        taste = learn_taste(session)
+        shares.append(sum(polite(taste.rank(answers)[0][0]) for answers in drawn) / len(drawn))
+    crowd = sum(polite(a) for answers in drawn for a in answers) / sum(map(len, drawn))
+    assert crowd < 0.4 and sum(shares) / 5 > crowd + 0.25, (crowd, shares)
+
+
+def test_the_fitter_of_the_widget_is_the_taste_of_the_choices_it_is_told(friend):
     prompts = sample_prompts(2, seed=9)
     answers = [crowd_answers(p, 4) for p in prompts]
-    fit = taste_fitter(friend.questions, reader, prompts, answers, penalty=10.0)
+    fit = taste_fitter(friend.questions, prompts, answers, penalty=10.0)
     mine = LabellingSession([friend.questions[i] for i in (2, 5, 6, 9, 11)],
                             ["left", "right", "tie", "right", "left"])
     found = fit([2, 5, 6, 9, 11], [1.0, 0.0, 0.5, 0.0, 1.0])
-    taste = learn_taste(mine, reader, penalty=10.0)
+    taste = learn_taste(mine, penalty=10.0)
     assert f"{taste.held_out_accuracy:.0%}" in found["note"]
     for (text, tried, rewards), prompt, wanted in zip(found["tries"], prompts, answers,
                                                       strict=True):
         assert (text, tried) == (prompt.text, wanted)
-        assert rewards == taste.score([prompt] * 4, wanted).tolist()
+        assert rewards == taste.score(wanted).tolist()
 
 
 @pytest.mark.parametrize("name", ["friend", "guardian", "hurried"])
@@ -155,14 +164,14 @@ def test_many_choices_are_most_like_whose_they_are(name):
     assert list(found.values()) == sorted(found.values(), reverse=True)
 
 
-def test_ties_and_skips_teach_nothing_by_themselves(reader):
+def test_ties_and_skips_teach_nothing_by_themselves():
     session = LabellingSession.new(8)
     for choice in ("tie", "skip", "left", "right", "tie", "tie", "left"):
         session.choose(choice)
     with pytest.raises(InvalidArgumentError, match="3 choices between left and right are too few"):
-        learn_taste(session, reader)
+        learn_taste(session)
     session.choose("right")
-    assert learn_taste(session, reader).choices == 7
+    assert learn_taste(session).choices == 7
     with pytest.raises(InvalidArgumentError, match="no choices between left and right yet"):
         likeness(LabellingSession.new(2))
 

@@ -16,6 +16,8 @@ from tutorlib.rewards import (
     clopper_pearson_interval,
     fit_temperature,
     label_agreement,
+    labelled_accuracy,
+    labelled_rewards,
     labels_ceiling,
     pairwise_accuracy,
     preference_calibration,
@@ -179,3 +181,16 @@ YES = torch.tensor([True, False])
 def test_bad_input_is_refused_with_a_reason(call, message):
     with as_a_learner(), pytest.raises(InvalidArgumentError, match=message):
         call()
+
+
+def test_labelled_rewards_are_of_the_chosen_and_of_the_rejected_answer():
+    class Longer:
+        def score(self, prompts, answers):
+            assert all(p.startswith("<bos> <user> ") for p in prompts)  # as models were taught
+            return torch.tensor([float(len(a.split())) for a in answers])
+
+    sky = Prompt("facts", ("color", "sky"))
+    pairs = [Preference(sky, "a b c", "a"), Preference(sky, "a", "a b"), Preference(sky, "b c", "a")]
+    chosen, rejected = labelled_rewards(Longer(), pairs)
+    assert (chosen.tolist(), rejected.tolist()) == ([3.0, 1.0, 2.0], [1.0, 2.0, 1.0])
+    assert labelled_accuracy(Longer(), pairs).value == pytest.approx(2 / 3)

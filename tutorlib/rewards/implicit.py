@@ -41,7 +41,7 @@ class ImplicitReward(nn.Module):
     [0.0]
     """
 
-    def __init__(self, model: nn.Module, tokenizer, beta: float = 0.2):
+    def __init__(self, model: nn.Module, tokenizer, beta: float = 1.0):
         """Copy the model twice; the reference is frozen."""
         super().__init__()
         body_of(model)  # refuses what is no language model

@@ -1,10 +1,12 @@
 """Be the labeller: pairs to judge, the choices made, and a reward model of one's own taste.
 
 This is all of it but the buttons: a session holds pairs and choices, saves and replays them as
-JSON, and a linear reward is fitted to the choices on vectors of a frozen language model. A vector
-is the sum of the hidden states at an answer's tokens, so the reward of an answer is a sum over its
-tokens, and one can see which words earned it. Thirty choices are few for some hundred numbers, so
-the fit is penalised, and the accuracy reported is that on choices left out.
+JSON, and a linear reward is fitted to the choices on counts of words. So a taste is a worth for
+each word: the reward of an answer is a sum over its words, and one sees which of them earned it;
+it cannot depend on the question. Thirty choices teach no more: of the picks for a persona who
+likes a friendly tone, 71 to 77 % are polite by counts of words, 47 % by hidden states of the base
+model, and 30 % of what they are picked from. The fit is penalised, and the accuracy reported is
+that on choices left out.
 """
 
 from __future__ import annotations
@@ -22,11 +24,9 @@ from torch import Tensor
 from tutorlib.errors import InvalidArgumentError, InvalidTextError
 from tutorlib.rewards.embeddings import fit_linear_reward
 from tutorlib.rewards.likelihoods import bradley_terry_loss
-from tutorlib.rewards.models import RewardModel
 from tutorlib.tinytalk.corpora import crowd_behaviour, write_answer
 from tutorlib.tinytalk.labellers import PERSONAS, Labeller, Preference, preference_pairs
 from tutorlib.tinytalk.prompts import Prompt, sample_prompts
-from tutorlib.tinytalk.tokenizer import chat_prompt
 
 LABELS: Mapping[str, float | None] = {"left": 1.0, "right": 0.0, "tie": 0.5, "skip": None}
 
@@ -146,71 +146,64 @@ def answer_all(session: LabellingSession, labeller: Labeller, seed: int) -> None
 class Taste:
     """A reward that was learned from few choices."""
 
-    reader: RewardModel  # a frozen language model that turns answers into vectors
-    weights: Float[Tensor, " inputs"]  # worth of a token is weights . hidden state
+    worth: Mapping[str, float]  # of a word, in nats; words that nobody judged have none
     mean: float  # of the rewards of all answers judged; subtracted
     held_out_accuracy: float  # on choices left out; ties do not count
     held_out_loss: float  # mean loss there, in nats; log 2 = 0.693 is a coin's
     choices: int  # that it was learned from
 
-    def score(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> Float[Tensor, " texts"]:
-        """Return the reward of each answer to its prompt, by this taste."""
-        vectors = self.reader.embed([chat_prompt(p.text) for p in prompts], answers, pool="sum")
-        return vectors.double() @ self.weights - self.mean
+    def score(self, answers: Sequence[str]) -> Float[Tensor, " texts"]:
+        """Return the reward of each answer, by this taste."""
+        sums = [sum(value for _, value in self.word_rewards(answer)) for answer in answers]
+        return torch.tensor(sums, dtype=torch.float64) - self.mean
 
-    def token_rewards(self, prompt: Prompt, answer: str) -> list[tuple[str, float]]:
-        """Return each word of an answer, its end included, with what it adds to the reward."""
-        example = self.reader.encode([chat_prompt(prompt.text)], [answer])
-        worth = self.reader.answer_states(example)[0].double() @ self.weights
-        words = self.reader.tokenizer.convert_ids_to_tokens(list(example[0].completion_ids))
-        return list(zip(words, worth.tolist(), strict=True))
+    def word_rewards(self, answer: str) -> list[tuple[str, float]]:
+        """Return each word of an answer with what it adds to the reward."""
+        return [(word, self.worth.get(word, 0.0)) for word in answer.split()]
 
-    def rank(self, prompt: Prompt, answers: Sequence[str]) -> list[tuple[str, float]]:
-        """Return answers to one prompt with their rewards, best first."""
-        scores = self.score([prompt] * len(answers), answers).tolist()
+    def rank(self, answers: Sequence[str]) -> list[tuple[str, float]]:
+        """Return answers with their rewards, best first."""
+        scores = self.score(answers).tolist()
         return sorted(zip(answers, scores, strict=True), key=lambda pair: -pair[1])
 
 
-def learn_taste(session: LabellingSession, reader: RewardModel, penalty: float = 30.0,
-                folds: int = 10, seed: int = 0) -> Taste:
-    """Return the reward that explains the choices of a session best: seconds on a laptop.
+def learn_taste(session: LabellingSession, penalty: float = 0.5, folds: int = 10, seed: int = 0
+                ) -> Taste:
+    """Return the reward that explains the choices of a session best: a moment on a laptop.
 
-    ``reader`` is any reward model; only its language model is used, for vectors. ``penalty`` is
-    that of ``fit_linear_reward``, on vectors of deviation 1. Raises InvalidArgumentError for fewer
-    than four choices that are no ties.
+    ``penalty`` is that of ``fit_linear_reward``, on counts of words. Raises InvalidArgumentError
+    for fewer than four choices that are no ties.
     """
     judged = session.judged()
     plain = sum(label != 0.5 for _, label in judged)
     if plain < 4:
         raise InvalidArgumentError(f"{plain} choices between left and right are too few to learn "
                                    "from; make at least four, better thirty")
-    prompts = [chat_prompt(q.prompt.text) for q, _ in judged]
-    sides = [reader.embed(prompts, [getattr(q, side) for q, _ in judged], pool="sum")
-             for side in ("left", "right")]
+    words = sorted({w for q, _ in judged for w in f"{q.left} {q.right}".split()})
+    left, right = (_count_words([getattr(q, side) for q, _ in judged], words)
+                   for side in ("left", "right"))
     labels = torch.tensor([label for _, label in judged], dtype=torch.float64)
-    both = torch.cat(sides)
-    spread = both.std(0).clamp_min(1e-6)
-    left, right = (side / spread for side in sides)
     loss, accuracy = _cross_validate(left, right, labels, penalty, folds, seed)
-    weights = fit_linear_reward(left, right, labels, penalty) / spread
-    mean = (both.double() @ weights).mean().item()
-    return Taste(reader, weights, mean, accuracy, loss, len(judged))
+    weights = fit_linear_reward(left, right, labels, penalty)
+    mean = float((torch.cat([left, right]) @ weights).mean())
+    return Taste(dict(zip(words, weights.tolist(), strict=True)), mean, accuracy, loss,
+                 len(judged))
 
 
-def taste_fitter(questions: Sequence[Question], reader: RewardModel, prompts: Sequence[Prompt],
+def taste_fitter(questions: Sequence[Question], prompts: Sequence[Prompt],
                  answers: Sequence[Sequence[str]], **settings) -> Callable[..., dict]:
     """Return the function that ``viz.AnswerComparer`` calls with the numbers judged and labels.
 
     It learns a taste by ``learn_taste``, which gets ``settings``, and scores ``answers[i]``, in the
     order they were drawn, to ``prompts[i]``: {"tries": [(prompt, answers, rewards), ...], "note"}.
-    About a tenth of a second for thirty choices.
+    A few hundredths of a second for thirty choices.
     """
     names = {label: name for name, label in LABELS.items()}
 
     def fit(indices: Sequence[int], labels: Sequence[float]) -> dict:
         session = LabellingSession([questions[i] for i in indices], [names[y] for y in labels])
-        taste = learn_taste(session, reader, **settings)
-        tries = [(prompt.text, found, taste.score([prompt] * len(found), found).tolist())
+        taste = learn_taste(session, **settings)
+        tries = [(prompt.text, found, taste.score(found).tolist())
                  for prompt, found in zip(prompts, answers, strict=True)]
         return {"tries": tries, "note": "Of your choices between left and right, it predicts "
                                         f"{taste.held_out_accuracy:.0%} when each is left out of "
@@ -244,6 +237,12 @@ def likeness(session: LabellingSession, temperature: float = 0.5) -> dict[str, f
         chances = torch.tensor([judge.probability(p.prompt, p.chosen, p.rejected) for p in chosen])
         found[name] = chances.log().mean().item()
     return dict(sorted(found.items(), key=lambda pair: -pair[1]))
+
+
+def _count_words(answers: Sequence[str], words: Sequence[str]) -> Float[Tensor, "texts words"]:
+    """Return how often each answer has each word."""
+    return torch.tensor([[answer.split().count(w) for w in words] for answer in answers],
+                        dtype=torch.float64)
 
 
 def _cross_validate(left: Tensor, right: Tensor, labels: Tensor, l2: float, folds: int, seed: int
