@@ -190,7 +190,18 @@ def test_labelled_rewards_are_of_the_chosen_and_of_the_rejected_answer():
             return torch.tensor([float(len(a.split())) for a in answers])
 
     sky = Prompt("facts", ("color", "sky"))
-    pairs = [Preference(sky, "a b c", "a"), Preference(sky, "a", "a b"), Preference(sky, "b c", "a")]
+    texts = (("a b c", "a"), ("a", "a b"), ("b c", "a"))
+    pairs = [Preference(sky, *both) for both in texts]
     chosen, rejected = labelled_rewards(Longer(), pairs)
     assert (chosen.tolist(), rejected.tolist()) == ([3.0, 1.0, 2.0], [1.0, 2.0, 1.0])
     assert labelled_accuracy(Longer(), pairs).value == pytest.approx(2 / 3)
+
+
+def test_what_stands_on_an_edge_belongs_to_the_bin_below():
+    p = torch.tensor([0.0, 0.25, 0.5, 0.75, 1.0])
+    curve = calibration_curve(p, torch.tensor([False, True, False, True, True]), 4)
+    assert curve.counts.tolist() == [2, 1, 1, 1]  # (0, 1/4] holds 0 too
+    assert curve.predicted.tolist() == [0.125, 0.5, 0.75, 1.0]
+    assert curve.observed.tolist() == [0.5, 0.0, 1.0, 1.0]
+    upper = calibration_curve(p[2:], torch.tensor([False, True, True]), 2, start=0.5)
+    assert upper.counts.tolist() == [2, 1]
