@@ -156,6 +156,16 @@ def test_early_stopping_puts_the_best_weights_back(model):
     assert now == pytest.approx(min(losses), abs=1e-5)
 
 
+def test_the_held_out_loss_is_the_mean_over_pairs_in_batches_of_any_size(model):
+    """Three pairs in batches of two: the last batch counts for one pair only."""
+    settings = RewardSettings(learning_rate=1e-9, batch_size=2)
+    record = train_reward_model(model, PLAIN, settings, seeded(), held_out=PLAIN)[-1]
+    chosen, rejected = pair_rewards(model.eval(), collate_pairs(PLAIN))
+    assert record["held_out_loss"] == pytest.approx(
+        bradley_terry_loss(chosen, rejected).mean().item(), abs=1e-5)
+    assert record["held_out_accuracy"] == pytest.approx((chosen > rejected).double().mean().item())
+
+
 def test_preferences_become_pairs_with_their_prompt_and_end(reward_model, preferences):
     pairs = encode_labelled(reward_model, preferences[:3])
     tokenizer = reward_model.tokenizer
