@@ -9,8 +9,8 @@ any answer: RLHF's reward model.
 
 - derive the Bradley-Terry loss, and say what comparisons never reveal,
 - say how good *anyone* could be on noisy labels, and measure against that,
-- build and train a reward model beside TRL's, see what it misses, and mend it,
-- teach a model your own taste with thirty clicks.
+- train a reward model beside TRL's, stop it, see what it misses, and mend it,
+- teach it your own taste with thirty clicks.
 """
 
 # %% [markdown] tags=["slide"]
@@ -132,12 +132,10 @@ r"""
 Write `annotation_quality(variances)`.
 
 - `variances`: $k$, variances of the *gap* of rewards, `[cases]`; 0 is allowed.
-- Return $Q(k)$ of each, `[cases]`, to three digits: integrate on a fine grid (or draw a million gaps).
+- Return $Q(k)$ of each, `[cases]`, to three digits: integrate on a fine grid (or draw a million gaps). $k$ may be 100: where
+  does your grid end?
 
 By hand: $k = 0$ gives 0.5, a coin. $k = 4$ gives 0.778.
-
-(The source writes the variance as $\beta^2\sigma^2$, as if $\sigma$ were the deviation of one answer's reward. Its printed numbers are those of the
-difference: for two independent answers, $k = 2\beta^2\sigma^2$.)
 """
 
 # %% exercise="reward_models.annotation_quality"
@@ -156,20 +154,17 @@ quality = as_tensor(annotation_quality(torch.tensor([1.0, 2.0, 4.0, 10.0], dtype
 print("variance 1, 2, 4, 10: " + ", ".join(f"{float(q):.4f}" for q in quality))
 ceiling = rewards.labels_ceiling(fresh, judge)  # mean of max(P, 1 - P) over these very pairs
 print(f"our labeller on the fresh pairs: whoever knew every probability would agree in {ceiling:.1%} of cases")
-truthless = {**judge.weights, "truth": 0.0}
-gaps = [gold_reward(p.prompt, p.chosen, truthless) - gold_reward(p.prompt, p.rejected, truthless) for p in fresh]
-blind = sum((x > 1e-9) + 0.5 * (abs(x) <= 1e-9) for x in gaps) / len(gaps)
-print(f"whoever knew all parts but truth: {blind:.1%}")
 
 # %% [markdown] tags=["slide"]
 r"""
 ## Other judges
 
 - **Thurstone** (1927): $P = \Phi(\Delta r)$, normal noise. A gap of 1 is chosen in 84.1%, not 73.1%.
-- **Ties**: a threshold (Rao and Kupper 1967) or a weight (Davidson 1970) makes room for "the same".
+- **Ties**: Rao and Kupper (1967): the first wins with $\sigma(\Delta r - t)$, the second with
+  $\sigma(-\Delta r - t)$; else a tie. Davidson (1970) gives ties a weight.
 - **Rankings**: best first, place by place, from those that are left: **Plackett-Luce**.
 - **Order only**: classify each answer by itself as winner or loser and use the logit (Sun, Shen and Ton 2024): mistakes
-  in order $\le$ mistakes of the classifier.
+  in order $\le$ the classifier's on both, added.
 """
 
 # %% [markdown] exercise="reward_models.plackett_luce"
@@ -201,12 +196,12 @@ from tutorlib.viz import bars
 
 one, zero = torch.tensor([1.0]), torch.tensor([0.0])
 print(f"a lead of 1: Bradley-Terry {rewards.bradley_terry_probability(one, zero).item():.4f}, "
-      f"Thurstone {rewards.thurstone_probability(one, zero).item():.4f}, chess {rewards.ELO_PER_NAT:.1f} Elo points")
+      f"Thurstone {rewards.thurstone_probability(one, zero).item():.4f}")
 ties = rewards.tie_logps(one, zero, 0.5).exp()[0].tolist()
-print("with a threshold of 0.5: first, tie, second = " + ", ".join(f"{x:.3f}" for x in ties))
+print("the same with a threshold of 0.5: first, tie, second = " + ", ".join(f"{x:.3f}" for x in ties))
 winners, losers = torch.randn(2, 2000, generator=g) + torch.tensor([[0.7], [-0.7]])  # logits of a middling classifier
 order = rewards.order_consistency(winners, losers, torch.ones(2000))
-print(f"mistakes in order {order.order_error:.3f} <= {order.first_error:.3f} + {order.second_error:.3f} of the classifier")
+print(f"mistakes in order {order.order_error:.3f} <= {order.first_error:.3f} + {order.second_error:.3f}, the classifier's on winners and on losers")
 worth = torch.tensor([3.0, 2.0, 1.0], dtype=torch.float64).log()
 orders = torch.tensor(list(permutations(range(3))))
 formula = (-as_tensor(plackett_luce(worth[orders], 3)).detach().double()).exp()
@@ -252,13 +247,13 @@ def reward_head(hidden, attention_mask, weight):
 r"""
 ## Beside TRL
 
-`rewards.train_reward_model` is one readable page: your two functions, AdamW, a falling learning rate. TRL's `RewardTrainer` is the same with
-everything a cluster needs. From the same weights, on the same pairs in the same order, both should walk the same path.
+Your head, your loss, AdamW and a falling learning rate train a reward model in eight lines; `rewards.train_reward_model` is the same with
+checks. TRL's `RewardTrainer` adds what a cluster needs. From the same weights, on the same pairs in the same order, both should walk the same path.
 
 Two of TRL's defaults do not suit a small CPU model: `bf16` and `gradient_checkpointing` are on, so we turn them off.
 """
 
-# %%
+# %% tags=["hide-input"]
 import tempfile
 
 from datasets import Dataset, disable_progress_bars
@@ -283,14 +278,15 @@ theirs.score.weight.data.copy_(start.head.weight)
 disable_progress_bars()
 rows = Dataset.from_dict({"prompt": [chat_prompt(p.prompt.text) for p in first],
                           "chosen": [f" {p.chosen} <eos>" for p in first], "rejected": [f" {p.rejected} <eos>" for p in first]})
-
-# %%
 trainer = Recording(model=theirs, train_dataset=rows, processing_class=copy.deepcopy(tokenizer), args=RewardConfig(
     tempfile.mkdtemp(), learning_rate=5e-4, per_device_train_batch_size=16, num_train_epochs=1, lr_scheduler_type="linear",
     warmup_steps=0, train_sampling_strategy="sequential", weight_decay=0.0, bf16=False, gradient_checkpointing=None,
     use_cpu=True, report_to="none", save_strategy="no", disable_tqdm=True, logging_strategy="no"))
 trainer.remove_callback(PrinterCallback)
 trained = trainer.train()
+
+# %%
+from tutorlib.viz import lines
 
 mine, encoded = [], rewards.encode_labelled(start, first)
 optimizer = torch.optim.AdamW(start.parameters(), weight_decay=0.0)
@@ -302,12 +298,9 @@ for step in range(8):
     optimizer.zero_grad()
     loss.backward()
     torch.nn.utils.clip_grad_norm_(start.parameters(), 1.0)
-    optimizer.param_groups[0]["lr"] = 5e-4 * (1 - step / 8)
+    optimizer.param_groups[0]["lr"] = 5e-4 * (1 - step / 8)  # as TRL's "linear" schedule: down to 0
     optimizer.step()
     mine.append(loss.item())
-
-# %% tags=["hide-input"]
-from tutorlib.viz import lines
 
 apart = [abs(a - b) for a, b in zip(mine, steps, strict=True)]
 print(f"first batch: {apart[0]:.1e} apart; all {len(steps)} steps: at most {max(apart):.1e}")
@@ -319,15 +312,35 @@ lines({"this page": mine, "TRL's RewardTrainer": steps}, range(1, len(steps) + 1
 r"""
 ## Training, and what it learned
 
-3,000 pairs. 200 more are held out to *stop* by; the 500 fresh pairs to *judge* by are touched by neither. Then the controlled pairs: the same answer
-twice, but for one part.
+How long? 200 more pairs are held out to *stop* by; the 500 fresh pairs to *judge* by are touched by neither. First 320 choices, several passes: where
+does the held-out loss turn? (Early stopping puts the weights of that pass back.) Few labels are soon learned by heart: the model grows surer, not righter.
+So then 3,000 choices, once; and controlled pairs: the same answer twice, but for one part.
 """
+
+# %%
+stopper = preference_pairs(sample_prompts(200, 5), judge, seed=6)
+
+
+def fit(model, data, epochs, patience=None):
+    """Train a reward model on labelled pairs, watching held-out ones; return its records."""
+    settings = rewards.RewardSettings(epochs=epochs, patience=patience)  # learning rate 5e-4, 32 pairs a step
+    return rewards.train_reward_model(model, rewards.encode_labelled(model, data), settings, torch.Generator().manual_seed(0),
+                                      held_out=rewards.encode_labelled(model, stopper))
+
+
+records = fit(rewards.RewardModel(base, tokenizer), pairs[:320], epochs=6, patience=3)
+ends = [r for r in records if "held_out_loss" in r]  # one per pass
+train_loss = [sum(x) / len(x) for x in ([r["loss"] for r in records if r["epoch"] == e["epoch"]] for e in ends)]
+held_loss = [e["held_out_loss"] for e in ends]
+turn = held_loss.index(min(held_loss)) + 1
+print("held-out accuracy after each pass: " + ", ".join(f"{e['held_out_accuracy']:.1%}" for e in ends))
+lines({"training": train_loss, "held out": held_loss}, range(1, len(ends) + 1), xlabel="pass over the 320 pairs",
+      ylabel="Bradley-Terry loss (nats a pair)", target=math.log(2), target_label="a coin",
+      title=f"Held-out loss is least after pass {turn}; by pass {len(ends)} it is {held_loss[-1]:.2f}, training loss {train_loss[-1]:.2f} (one run)")
 
 # %%
 from tutorlib.tinytalk import right_content
 from tutorlib.tinytalk.answers import wrong_content
-
-stopper = preference_pairs(sample_prompts(200, 5), judge, seed=6)
 
 
 def probe_pairs(part, n=100):
@@ -349,27 +362,24 @@ def probe(model, part):
 
 
 # %%
-def fit(model, epochs, data=pairs):
-    """Train a reward model on the labelled pairs, stopping by held-out ones; return its records."""
-    settings = rewards.RewardSettings(epochs=epochs, patience=1)  # learning rate 5e-4, 32 pairs a step
-    return rewards.train_reward_model(model, rewards.encode_labelled(model, data), settings, torch.Generator().manual_seed(0),
-                                      held_out=rewards.encode_labelled(model, stopper))
-
-
 head = rewards.RewardModel(base, tokenizer)
-records = fit(head, epochs=1)
+fit(head, pairs, epochs=1)
 reached = {"head on last token": rewards.labelled_accuracy(head, fresh)}
 probes = {"head on last token": {part: probe(head, part) for part in PARTS}}
 outcome = min(PARTS, key=lambda part: probes["head on last token"][part])
-print(f"fresh pairs: {reached['head on last token']}; ceiling {ceiling:.1%}; without truth {blind:.1%}")
+truthless = {**judge.weights, "truth": 0.0}
+gaps = [gold_reward(p.prompt, p.chosen, truthless) - gold_reward(p.prompt, p.rejected, truthless) for p in fresh]
+blind = sum((x > 1e-9) + 0.5 * (abs(x) <= 1e-9) for x in gaps) / len(gaps)
+print(f"fresh pairs: {reached['head on last token']}; ceiling {ceiling:.1%}; whoever knew all parts but truth: {blind:.1%}")
 print("controlled pairs: " + ", ".join(f"{part} {x:.0%}" for part, x in probes["head on last token"].items()))
 
 # %% [markdown] tags=["slide"]
 r"""
-## Why truth is hard, and a reward that sees it
+## Why it is hard, and a reward that sees it
 
-Manners are on the surface. Truth is a relation between question and answer; and a model that learned to *predict* has no reason to carry to its
-last token whether the words agreed with what it expected. But it knows: before each word, in its predictions. So read the reward there,
+Manners are on the surface. Truth is a relation between question and answer; a model that learned to *predict* has little reason to carry to its
+last token whether the words agreed with what it expected. But before each word, its predictions know: the next cell measures that, untrained. Read the
+reward there,
 
 $$r(x, y) = \beta \sum_t \log \frac{\pi(y_t \mid x, y_{<t})}{\pi_\text{ref}(y_t \mid x, y_{<t})}$$
 
@@ -378,7 +388,12 @@ with $\pi_\text{ref}$ the model before training. A log density ratio, as AIRL's 
 
 # %%
 ratio = rewards.ImplicitReward(base, tokenizer)  # beta 1
-fit(ratio, epochs=1)
+probed, *answers = zip(*probe_pairs("truth"), strict=True)
+asks = lm.encode_prompts(tokenizer, [chat_prompt(p.text) for p in probed], add_special_tokens=False)
+with torch.no_grad():
+    known = [lm.sequence_logps(base, *asks, *lm.encode_completions(tokenizer, side)) for side in answers]
+print(f"untrained, the right content is likelier than the wrong one in {rewards.pairwise_accuracy(*known).value:.0%} of truth pairs")
+fit(ratio, pairs, epochs=1)
 reached["log-ratio"] = rewards.labelled_accuracy(ratio, fresh)
 probes["log-ratio"] = {part: probe(ratio, part) for part in PARTS}
 (example,) = ratio.encode([chat_prompt("how do i pack a door ?")], ["first get some boxes , then rub the door , then close the door ."])
@@ -386,7 +401,7 @@ ids = torch.tensor([example.prompt_ids + example.completion_ids])
 with torch.no_grad():
     told = ratio.token_rewards(ids, torch.ones_like(ids), torch.tensor([len(example.prompt_ids)]))[0, -len(example.completion_ids):]
 words = tokenizer.convert_ids_to_tokens(list(example.completion_ids))
-print("what each word earns: " + " ".join(f"{w} {x:+.1f}" if abs(x) > 0.15 else w for w, x in zip(words, told.tolist(), strict=True)))
+print("what each word earns ('rub' is wrong: one packs a door): " + " ".join(f"{w} {x:+.1f}" if abs(x) > 0.15 else w for w, x in zip(words, told.tolist(), strict=True)))
 for name, found in reached.items():
     lift = (found.value - 0.5) / (ceiling - 0.5)
     print(f"{name:<25} {found}: {found.value / ceiling:.0%} of the ceiling, {lift:.0%} of its lift over a coin")
@@ -395,19 +410,19 @@ for name, found in reached.items():
 low, high = (probes[name]["truth"] for name in probes)
 bars({name: [round(100 * x[part], 1) for part in PARTS] for name, x in probes.items()}, groups=list(PARTS),
      ylabel="controlled pairs in the right order (%)", xlabel="the only part in which the two answers differ", target=50, target_label="a coin",
-     title=f"The same 3,000 choices: a head learns truth in {low:.0%} of pairs, the log-ratio in {high:.0%} (one run each)")
+     title=f"The same 3,000 choices: truth ordered rightly in {low:.0%} by a head, in {high:.0%} by the log-ratio (one run each)")
 
 # %% [markdown] exercise="reward_models.calibration_curve"
 r"""
 ## Can one believe its confidence?
 
-$\sigma(\Delta r)$ is a probability. A model is **calibrated** if, where it is 80% sure of its favourite, the labeller chose that one in 80%. (Bin
-its *favourite*, never the chosen answer: that was "chosen" every time.)
+$\sigma(\Delta r)$ is a probability. A model is **calibrated** if, where it is 80% sure of its favourite, the labeller chose that one in 80%. The cell
+behind the exercise hands you the favourite's probability, never the chosen answer's: that was "chosen" every time.
 
 Write `calibration_curve(probabilities, outcomes, bins)`.
 
 - `probabilities`: predictions in $[0, 1]$, `[n]`; `outcomes`: 1.0 where it came true, else 0.0, `[n]`;
-- `bins`: how many bins of equal width split 0 to 1; bin $k$ is $(\frac{k-1}{n}, \frac{k}{n}]$, the first holds 0 too.
+- `bins`: how many bins of equal width split 0 to 1; with $B$ of them, bin $k$ is $(\frac{k-1}{B}, \frac{k}{B}]$; the first holds 0 too.
 - Return three tensors `[bins]`: mean prediction, share that came true, and how many are in the bin (whole numbers). Empty bins: NaN,
   NaN, 0.
 
@@ -431,7 +446,8 @@ from tutorlib.viz import Picture, new_figure, style
 
 curves, errors = {}, {}
 for name, model in (("head on last token", head), ("log-ratio", ratio)):
-    lead = (lambda ab: ab[0] - ab[1])(rewards.labelled_rewards(model, fresh)).double()
+    of_chosen, of_rejected = rewards.labelled_rewards(model, fresh)
+    lead = (of_chosen - of_rejected).double()
     sure, right = torch.sigmoid(lead.abs()), (lead > 0).double()
     curves[name] = [as_tensor(x).double() for x in calibration_curve(sure, right, 10)]
     kept = curves[name][2] > 0
@@ -441,12 +457,15 @@ says, does = float(sure.mean()), float(right.mean())  # of the log-ratio
 title = f"The log-ratio is too {'modest' if says < does else 'sure'}: {says:.0%} sure on average, right in {does:.0%} of pairs"
 with style():
     fig, ax = new_figure(title=title)
-    ax.plot([0.5, 1], [0.5, 1], linestyle="--", color="#666666", label="calibrated")
-    for (name, (p, y, n)), look in zip(curves.items(), ({"marker": "o"}, {"marker": "s"}), strict=True):
-        ax.plot(p[n > 0], y[n > 0], label=name, **look)
-    ax.set(xlabel="how sure the model was of its favourite (probability)", ylabel="share in which it was chosen")
+    ax.plot([0.5, 1], [0.5, 1], linestyle="--", color="#666666", marker="", label="calibrated")
+    for (name, (p, y, n)), look in zip(curves.items(), ("o", "s"), strict=True):
+        full = n >= 10
+        ends = [rewards.wilson_interval(float(a * b), int(b)) for a, b in zip(y[full], n[full], strict=True)]
+        bars_of = [[max(0.0, float(v) - low), max(0.0, high - float(v))] for v, (low, high) in zip(y[full], ends, strict=True)]
+        ax.errorbar(p[full], y[full], yerr=torch.tensor(bars_of).T, label=name, marker=look, capsize=3)
+    ax.set(xlabel="how sure the model was of its favourite (probability)", ylabel="share in which it was chosen (95% interval)")
     ax.legend()
-alt = title + ". " + " ".join(f"{name}: " + ", ".join(f"predicted {float(a):.2f}, chosen {float(b):.2f} ({int(c)} pairs)" for a, b, c in
+alt = title + ". Bins of fewer than 10 pairs are not drawn. " + " ".join(f"{name}: " + ", ".join(f"predicted {float(a):.2f}, chosen {float(b):.2f} ({int(c)} pairs)" for a, b, c in
                                                       zip(*x, strict=True) if c > 0) + "." for name, x in curves.items())
 Picture(fig, alt)
 
@@ -454,8 +473,9 @@ Picture(fig, alt)
 r"""
 ## What counts in the end: best-of-n
 
-Accuracy on pairs is a means. Draw $n$ answers, give the one with the highest reward: how much *gold* reward does that bring? Best-of-$n$ looks only at
-the order within a prompt, so any increasing function of the reward is as good.
+Draw $n$ answers, give the one with the highest reward: how much *gold* reward does that bring? Best-of-$n$ looks only at
+the order within a prompt, so any increasing function of the reward is as good. But more draws also find the answers that a reward is
+most wrong about.
 """
 
 # %% tags=["hide-input"]
@@ -468,7 +488,7 @@ sizes = [1, 2, 4, 8, 16]
 table = {name: model.score(texts, drawn).view(40, 16) for name, model in (("head on last token", head), ("log-ratio", ratio))}
 gains = {name: [float(rewards.best_of_n(t, gold, n).mean()) for n in sizes] for name, t in {**table, "the gold reward itself": gold}.items()}
 best = gains["log-ratio"][-1]
-lines(gains, sizes, xscale="log", xlabel="n, answers drawn from the base model", ylabel="gold reward of the pick (points)",
+lines(gains, [0, 1, 2, 3, 4], xlabel="log2 n (0: one answer, 4: sixteen), drawn from the base model", ylabel="gold reward of the pick (points)",
       title=f"Best of 16 by the log-ratio earns {best:.2f}, by the head {gains['head on last token'][-1]:.2f}, by gold {gains['the gold reward itself'][-1]:.2f} "
             f"(one answer: {gains['the gold reward itself'][0]:.2f})")
 
@@ -476,12 +496,12 @@ lines(gains, sizes, xscale="log", xlabel="n, answers drawn from the base model",
 r"""
 ## Play: be the labeller
 
-Thirty pairs, and no taste but yours. Decide on one (polite? short?) and judge; a worth for each *word* is fitted after each
-choice, and picks the best and worst of sixteen answers.
+Thirty pairs, and no taste but yours. A worth for each *word* is fitted after each choice, and picks the best and worst of
+sixteen answers.
 
 1. After how many choices does the best answer please you?
-2. Judge by something that no word carries, such as "the left one". What does the model say?
-3. Which persona do you resemble? Run the cell behind.
+2. Until you judge, a persona has: "friend", who wants it friendly. Try "hurried", who wants it short: what arrives?
+3. A taste is not worth: watch the gold reward in the cell behind.
 
 `judge_me.save("my_taste.json")` keeps your choices, `judge_me.load(...)` replays them.
 """
@@ -492,7 +512,7 @@ from tutorlib.viz import AnswerComparer
 session = rewards.LabellingSession.new(30, seed=7)
 offered = {p: drawn[16 * i:16 * (i + 1)] for i, p in list(enumerate(asked))[:3]}
 my_taste = rewards.taste_fitter(session.questions, list(offered), list(offered.values()))  # fits after each choice
-someone = rewards.LabellingSession(session.questions)  # until you judge, a persona has: "friend", who likes a friendly tone
+someone = rewards.LabellingSession(session.questions)
 rewards.answer_all(someone, Labeller.persona("friend"), seed=0)
 judge_me = AnswerComparer(session.questions, my_taste, choices=someone.choices, title="Which answer is better?")
 judge_me
@@ -503,12 +523,13 @@ mine_now = rewards.LabellingSession(session.questions, chosen)
 print("how well each persona explains the choices (nats a choice; a coin: -0.69): "
       + ", ".join(f"{name} {x:.2f}" for name, x in rewards.likeness(mine_now).items()))
 taste = rewards.learn_taste(mine_now)
-polite = torch.tensor([float(x.startswith(("sure", "of course", "happy to", "sorry"))) for x in drawn]).double().view(40, 16)
 print("worth most: " + ", ".join(f"{w} {x:+.1f}" for w, x in sorted(taste.worth.items(), key=lambda pair: -abs(pair[1]))[:8]))
+polite = torch.tensor([x.startswith(("sure", "of course", "happy to")) for x in drawn]).double().view(40, 16)
+length = torch.tensor([len(x.split()) for x in drawn]).double().view(40, 16)
 picked = taste.score(drawn).view(40, 16)
 for n in (1, 4, 16):
-    print(f"best of {n:>2} by this taste: polite in {float(rewards.best_of_n(picked, polite, n).mean()):.0%}, "
-          f"gold reward {float(rewards.best_of_n(picked, gold.double(), n).mean()):.2f}")
+    polite_n, length_n, gold_n = (float(rewards.best_of_n(picked, x, n).mean()) for x in (polite, length, gold.double()))
+    print(f"best of {n:>2} by this taste: {length_n:.1f} words, polite in {polite_n:.0%}, gold reward {gold_n:.2f}")
 
 # %% [markdown] tags=["slide"]
 r"""
@@ -531,17 +552,17 @@ if os.environ.get("TUTORLIB_DATA"):
     found = rewards.pairwise_accuracy(test.chosen.double() @ w, test.rejected.double() @ w)
     print(f"{len(learn):,} pairs of real people: right on {found} of the others")
 else:
-    print("Skipped: $TUTORLIB_DATA is not set. Let it name a folder with hh_harmless_base_test.jsonl.gz (from "
+    print("Skipped: $TUTORLIB_DATA is not set. (With it, this cell is right on 58.4% of 462 pairs, 53.9% to 62.8%.) Let it name a folder with hh_harmless_base_test.jsonl.gz (from "
           "huggingface.co/datasets/Anthropic/hh-rlhf, harmless-base/test.jsonl.gz), and run this cell again.")
 
 # %% [markdown] tags=["slide"]
 r"""
 ## Break it: more of everything
 
-A colleague fits a linear reward on vectors of 800 labelled pairs. It agrees with its labeller on held-out choices as often as a good one
-should. Best-of-16 by it is another matter: look at the picks.
+A colleague fits a linear reward on vectors of 800 labelled pairs, and is pleased: it agrees with its labeller more often than the same fit does with ours. Yet on
+our fresh pairs it is *worse*. Look at its picks.
 
-Before you open the next cell: **A.** too few labels; **B.** the vectors cannot see worth; **C.** the labels themselves. Which *measurement* tells?
+Before you go on: **A.** too few labels; **B.** vectors that cannot see worth; **C.** the labels themselves. Which *measurement* tells?
 """
 
 # %% tags=["hide-input"]
@@ -559,50 +580,49 @@ spread = torch.cat(sides).std(0)
 pool_vectors = vectors([p for p in asked for _ in range(16)], drawn)
 
 
-def learn_from(labeller, count=1000, seed=0):
-    """Return held-out accuracy on the labeller's own choices, the rewards of the drawn answers, and w."""
+def learn_from(labeller, count, seed=0):
+    """Return accuracy on 200 other choices of this labeller, and the weights."""
     g = torch.Generator().manual_seed(seed)
     chance = torch.tensor([labeller.probability(*x) for x in plain], dtype=torch.float64)
     said = (torch.rand(1000, generator=g, dtype=torch.float64) < chance).double()
     rows = torch.randperm(1000, generator=g)
-    train, test = rows[:count], rows[-200:]
+    train, test = rows[:count], rows[800:]
     w = rewards.fit_linear_reward(sides[0][train] / spread, sides[1][train] / spread, said[train], l2=10.0) / spread
     leads = (sides[0] - sides[1])[test] @ w
-    return float(((leads > 0) == (said[test] == 1)).double().mean()), (pool_vectors @ w).view(40, 16), w
+    return float(((leads > 0) == (said[test] == 1)).double().mean()), w
 
 
-
-theirs_acc, their_scores, _ = learn_from(Labeller(length_bias=2.0), 800)
-pick = their_scores.argmax(1)
-print(f"right on {theirs_acc:.0%} of the labeller's held-out choices")
-print(f"gold reward: best of 16 by it {float(gold[torch.arange(40), pick].mean()):.2f}, a random answer {float(gold.mean()):.2f}\n")
+fresh_gap = vectors([p.prompt for p in fresh], [p.chosen for p in fresh]) - vectors([p.prompt for p in fresh], [p.rejected for p in fresh])
+tried = {name: [learn_from(who, 800, seed) for seed in range(5)] for name, who in (("theirs", Labeller(length_bias=2.0)), ("ours", judge))}
+for name, fits in tried.items():
+    own, on_ours = sum(a for a, _ in fits) / 5, sum(float((fresh_gap @ w > 0).double().mean()) for _, w in fits) / 5
+    print(f"labels of {name:<7} (five draws): right on {own:.1%} of held-out choices of that labeller, on {on_ours:.1%} of our fresh pairs")
+pick = (pool_vectors @ tried["theirs"][0][1]).view(40, 16).argmax(1)
 for i in range(3):
     print(f"{asked[i].text}\n   picked: {drawn[16 * i + int(pick[i])]}")
 
 # %% tags=["hide-input"]
-words = torch.tensor([len(a.split()) for a in drawn], dtype=torch.float64).view(40, 16)
-rows, audit = {"who likes length": Labeller(length_bias=2.0), "without that bias": judge}, {}
-for name, who in rows.items():
-    accuracy, scores, _ = learn_from(who, 800)
-    audit[name] = (accuracy, rewards.rank_correlation(scores, words), float(rewards.best_of_n(scores, gold.double(), 16).mean()))
-    longer = [(who.probability(*x), len(x[1].split()) > len(x[2].split())) for x in plain if len(x[1].split()) != len(x[2].split())]
-    wins = sum(p if first else 1 - p for p, first in longer) / len(longer)
-    print(f"{name:<24} A, B. accuracy {accuracy:.0%}   C. the longer answer is chosen in {wins:.0%}, "
-          f"rank correlation of reward and length {audit[name][1]:+.2f}")
-bars({name: [round(x, 2) for x in (values[1], values[2])] for name, values in audit.items()},
-     groups=["rank correlation with length", "gold reward, best of 16"], ylabel="correlation (-1 to 1); gold reward (points)",
-     title=f"A labeller who likes length teaches it: correlation {audit['who likes length'][1]:+.2f} instead of "
-           f"{audit['without that bias'][1]:+.2f}")
+for name, who in (("theirs", Labeller(length_bias=2.0)), ("ours", judge)):
+    chances = [who.probability(*x) for x in plain]
+    top = sum(max(c, 1 - c) for c in chances) / len(chances)
+    more = [len(x[1].split()) - len(x[2].split()) for x in plain]
+    wins = [c if d > 0 else 1 - c for c, d in zip(chances, more, strict=True) if d]
+    scores = [(pool_vectors @ w).view(40, 16) for _, w in tried[name]]
+    linked = [rewards.rank_correlation(x, length) for x in scores]
+    picked_words = sum(float(rewards.best_of_n(x, length, 16).mean()) for x in scores) / 5
+    print(f"{name:<7} A, B: ceiling {top:.0%}, 800 labels, the same vectors   C: the longer answer is chosen in {sum(wins) / len(wins):.0%}\n"
+          f"        correlation of reward and length {min(linked):+.2f} to {max(linked):+.2f}; best of 16: {picked_words:.1f} words, "
+          f"a random answer {float(length.mean()):.1f}")
 
 # %% [markdown] tags=["slide"]
 r"""
 ## Diagnosis: the labels like length
 
-It is C: with an unbiased labeller, the same pairs, vectors and fit pick well. This one pays two points for ten words more, whatever they say.
-Accuracy cannot show it: it is measured against the same labels.
+C. A and B hold for *both* fits: same number, same vectors. Only the labeller differs: theirs pays two points for ten words more. Length is easy to see, so
+such labels are easier to agree with: the better accuracy is the worse reward.
 
-It is common: people and judge models like longer answers, and reward models amplify that (Singhal et al. 2023). Check how often the longer
-answer wins, and how reward correlates with length *within a prompt*. Unit 19 returns to this.
+People and judge models like longer answers, and reward models amplify that (Singhal et al. 2023). Check how often the longer
+answer wins, and how reward correlates with length *within a prompt*. More in unit 19.
 """
 
 # %% [markdown] tags=["slide"]
@@ -617,8 +637,7 @@ show, no label teaches. The two fine-tuned models saw 3,000.
 from tutorlib.viz import learning_curves
 
 counts = [30, 100, 300, 800]
-fresh_sides = [vectors([p.prompt for p in fresh], [getattr(p, side) for p in fresh]) for side in ("chosen", "rejected")]
-runs = [[float(((fresh_sides[0] - fresh_sides[1]) @ learn_from(judge, n, seed)[2] > 0).double().mean()) for n in counts] for seed in (0, 1, 2)]
+runs = [[float((fresh_gap @ learn_from(judge, n, seed)[1] > 0).double().mean()) for n in counts] for seed in (0, 1, 2)]
 learning_curves({"linear on vectors": runs}, counts, xlabel="choices it learned from", ylabel="accuracy on fresh pairs (share)",
                 target=ceiling, target_label="the labeller's own ceiling", band=(0, 100),
                 title=f"From {counts[0]} to {counts[-1]:,} choices: {sum(r[0] for r in runs) / 3:.0%} to {sum(r[-1] for r in runs) / 3:.0%}; "
@@ -662,7 +681,7 @@ r"""
 - Bradley and Terry (1952), *Biometrika* 39: the model; Plackett (1975), *Applied Statistics* 24: rankings.
 - Stiennon et al. (2020), [arXiv 2009.01325](https://arxiv.org/abs/2009.01325): reward models for summaries.
 - Sun, Shen and Ton (2024), [arXiv 2411.04991](https://arxiv.org/abs/2411.04991): why Bradley-Terry, order consistency, annotation quality. Their
-  "classification beats Bradley-Terry" holds for noisy labels.
+  $\beta^2\sigma^2$ is the variance of the *gap*.
 - Rafailov et al. (2023), [arXiv 2305.18290](https://arxiv.org/abs/2305.18290): the implicit reward.
 - Singhal et al. (2023), [arXiv 2310.03716](https://arxiv.org/abs/2310.03716): length and RLHF.
 
