@@ -47,12 +47,25 @@ def ask(model, prompts, seed=0):
 
 for prompt, answer in zip(questions, ask(base, questions[:6]), strict=False):
     print(f"{prompt.text:<55} {answer:<45} gold {gold_reward(prompt, answer):5.2f}")
-PARTS = ("truth", "tone", "harmlessness")
-predict("rlhf_policy_gradient.slowest", "Which part moves least of its way to its best value, 1?", PARTS)
 
 # %% tags=["hide-input"]
+from IPython.display import display
+
 from tutorlib.viz import roadmap
 
+PARTS = ("truth", "tone", "harmlessness")
+
+
+def worth(model, seed=0):
+    """Return the three parts: truth and harmlessness where they are at stake, tone everywhere."""
+    pairs = list(zip(questions, ask(model, questions, seed), strict=True))
+    unsafe = [x for x in pairs if x[0].family == "unsafe"]
+    safe = [x for x in pairs if x[0].family != "unsafe"]
+    return [mean_parts(*zip(*group, strict=True))[part] for group, part in zip((safe, pairs, unsafe), PARTS, strict=True)]
+
+
+print("base model, parts from -1 (worst) to 1 (best): " + ", ".join(f"{part} {x:.2f}" for part, x in zip(PARTS, worth(base), strict=True)))
+display(predict("rlhf_policy_gradient.slowest", "All three rise towards 1. Which covers the smallest share of its way?", PARTS))
 roadmap("16")
 
 # %% [markdown] tags=["slide"]
@@ -77,12 +90,17 @@ r"""
 
 $$J(\pi) = \mathbb{E}_{y \sim \pi}[r(x, y)] - \beta\, \mathrm{KL}(\pi \,\|\, \pi_\text{ref})$$
 
-It is unit 03 with other names: prior $\pi_\text{ref}$, temperature $\beta$, whole answers as actions. The same four lines give
+It is unit 03 with other names: prior $\pi_\text{ref}$, temperature $\beta$, whole answers as actions. With
+$\pi^* = \pi_\text{ref}\, e^{r/\beta} / Z$, that is $r = \beta \log \frac{Z \pi^*}{\pi_\text{ref}}$:
 
-$$\pi^* = \frac{\pi_\text{ref}\, e^{r/\beta}}{Z}, \qquad J(\pi) = \underbrace{\beta \log Z}_{V} - \beta\, \mathrm{KL}(\pi \,\|\, \pi^*).$$
+$$\begin{aligned}
+J(\pi) &= \mathbb{E}_\pi\big[ r - \beta \log \tfrac{\pi}{\pi_\text{ref}} \big]
+= \beta\, \mathbb{E}_\pi\big[ \log \tfrac{Z \pi^*}{\pi_\text{ref}} - \log \tfrac{\pi}{\pi_\text{ref}} \big] \\
+&= \underbrace{\beta \log Z}_{V} - \beta\, \mathrm{KL}(\pi \,\|\, \pi^*).
+\end{aligned}$$
 
-So a run's **regret** is $\beta\, \mathrm{KL}(\pi \| \pi^*)$. The tutorial's text has this penalty [§4.1], but its box for DPO prints
-$\pi^* \propto e^{\beta r}$: the reference is missing, and $\beta$ multiplies where it must divide. (Its Bradley-Terry loss lacks a minus sign.)
+So a run's **regret** is $\beta\, \mathrm{KL}(\pi \| \pi^*)$. The tutorial's text has this
+penalty [§4.1], but a box there prints $\pi^* \propto e^{\beta r}$: the reference is missing, and $\beta$ multiplies where it must divide.
 """
 
 # %% [markdown] exercise="rlhf_policy_gradient.kl_regularised_optimum"
@@ -117,6 +135,12 @@ The reference hardly ever gives the *kind and right* answer. Move $\beta$.
 1. Where does the optimum give it half of the time? What does that cost in nats?
 2. Which answer disappears first as $\beta$ falls, and which never appears?
 3. Make $\beta$ tiny. Why is the reward bounded, and the KL too?
+
+<details><summary>Answers</summary>
+
+1: at $\beta = 0.29$, for 1.36 nats. 2: "rude, wrong"; the essay. 3: "kind, right" alone is left: reward 2.5, and $\log 20 = 3.0$ nats.
+
+</details>
 """
 
 # %% tags=["hide-input"]
@@ -144,18 +168,18 @@ explorer(at_price, {"beta": Slider(0.05, 4.0, 0.8, step=0.05, label="β, reward 
 r"""
 ## Climbing there
 
-$Z$ sums over all texts, so we climb by samples. Unit 02's score function, for whole answers:
+$Z$ sums over all texts, so we climb by samples. Unit 02's score function ($\log \pi(y)$: a sum over tokens):
 
 $$\nabla J = \mathbb{E}_{y \sim \pi}\Big[ \Big( r - \beta \log \frac{\pi(y)}{\pi_\text{ref}(y)} - b \Big) \nabla \log \pi(y) \Big]$$
 
-The log-ratio depends on the parameters too, but its own derivative, $-\beta\, \mathbb{E}[\nabla \log \pi]$, is 0. For the same reason any
-**baseline** $b$ that does not know $y$ changes nothing on average:
+The log-ratio's own derivative has mean 0: $\sum_y \pi \nabla \log \pi = \nabla \sum_y \pi = \nabla 1$. So a **baseline** $b$ that
+does not know $y$ changes nothing on average:
 
 | name | $b$ |
 |---|---|
-| REINFORCE (Williams 1992) | 0, or a running mean |
-| ReMax (Li et al. 2023) | reward of the greedy answer |
-| RLOO (Kool et al. 2019; Ahmadian et al. 2024) | mean of the *other* answers to the prompt |
+| REINFORCE (Williams 1992) | 0 ("no baseline"), or a running "mean reward" |
+| ReMax (Li et al. 2023) | reward of the "greedy answer" |
+| RLOO (Kool et al. 2019; Ahmadian et al. 2024) | mean of the *other* answers: "leave one out" |
 """
 
 # %% [markdown] exercise="rlhf_policy_gradient.rloo_advantage"
@@ -185,10 +209,11 @@ r"""
 ## Exactly: bias and variance
 
 Estimators should be judged by the truth. Unit 09's token tree has it: a network (TinyTalk's *tiny*), a question, an answer that begins "the
-grass is", seven words and two tokens to go. Every answer's probability, reward and score $\nabla \log \pi(y)$ is known, 67,584 numbers each;
-so is $\nabla J$.
+grass is" and has two tokens to go, of seven. Every answer's probability, reward and score $\nabla \log \pi(y)$ (67,584 numbers) is known; so is
+$\nabla J$.
 
-We draw 4 answers, estimate, and do so 4,000 times. What matters is the error in relation to $|\nabla J|$.
+We draw 4 answers, estimate, and do so 4,000 times. Bias is how far the *mean* estimate is off, variance how far a single one scatters, both in
+relation to $|\nabla J|$.
 """
 
 # %%
@@ -226,8 +251,8 @@ def errors(shift):
 
 found = {shift: errors(shift) for shift in (0.0, 2.0)}
 for name in found[0.0]:
-    print(f"{name:<14}" + "".join(f"   rewards + {shift:g}: length {e[name]['slope']:5.2f} (± {e[name]['bias_error']:.2f}), variance "
-                                  f"{e[name]['variance']:7.2f}" for shift, e in found.items()))
+    print(f"{name:<14}" + "".join(f"   gold + {shift:g}: bias {e[name]['bias']:.2f} (sampling alone: {e[name]['bias_error']:.2f}), "
+                                  f"mean's length {e[name]['slope']:.2f}, variance {e[name]['variance']:5.2f}" for shift, e in found.items()))
 spread = {f"gold + {shift:g}": [e["variance"] for e in found[shift].values()] for shift in found}
 times = found[2.0]["no baseline"]["variance"] / found[0.0]["no baseline"]["variance"]
 bars(spread, groups=list(found[0.0]), ylabel="variance / |∇J|²",
@@ -236,19 +261,19 @@ bars(spread, groups=list(found[0.0]), ylabel="variance / |∇J|²",
 # %% [markdown]
 r"""
 A baseline costs no bias, except the group's own mean: it contains the answer that it judges, and shortens the gradient to $(G - 1)/G$. It need
-not help either: here wrong answers are paid 0 and push nothing. But nobody guarantees a reward's zero, and with 2 more for every
-answer that luck is gone. Comparisons do not notice.
+not help: here wrong answers are paid 0 and push nothing. With 2 more for every answer that luck is gone; comparisons do not notice.
 
 ## Policy gradient on one page
 
-Sample, subtract the KL, compare, step. On the tree the regret is known after each step: three baselines, five seeds, gold + 2.
+Sample, subtract the KL, compare, step. On the tree the regret is known after each step: five seeds, gold + 2, plain gradient steps. (Clipping
+and Adam, used below, hide noise.)
 """
 
 # %%
-def climb(baseline, seed, steps=40, answers=8, rate=1e-3):
+def climb(baseline, seed, steps=30, answers=8, rate=0.015):
     """Train a copy of the network on the tree; return regret, KL to the reference and KL to pi* over time."""
     model, generator, track = copy.deepcopy(tiny), torch.Generator().manual_seed(seed), []
-    optimizer = torch.optim.Adam(model.parameters(), lr=rate)
+    optimizer = torch.optim.SGD(model.parameters(), lr=rate)  # the plain step: Adam would rescale it
     for _ in range(steps):
         policy = tree.policy_of(model, differentiable=True)
         logps = tree.leaf_logps(policy)  # of every answer
@@ -262,7 +287,6 @@ def climb(baseline, seed, steps=40, answers=8, rate=1e-3):
         loss = -(advantages * logps[y]).mean()
         optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)  # scores of rare answers are long
         optimizer.step()
     return track
 
@@ -280,20 +304,21 @@ for name, tracks in runs.items():
     print(f"{name:<14} at the end, five seeds: regret {[round(x, 3) for x in ends[:, 0].tolist()]}, mean KL to ref {ends[:, 1].mean():.3f}, to pi* {ends[:, 2].mean():.3f}")
 regret = {name: torch.tensor([[step["regret"] for step in track] for track in tracks]) for name, tracks in runs.items()}
 first, close = float(regret["leave one out"][0, 0]), float(regret["leave one out"][:, -10:].median())
-print(f"why is no baseline so steady? Whatever is sampled is pushed up, and {float(p_ref[gold > 0].sum()):.0%} of samples are right from the start")
-lost = {name: int((r[:, -10:].max(1).values > first).sum()) for name, r in regret.items()}  # worse than at the start
-most = max(lost, key=lost.get)
+first = float(regret["leave one out"][0, 0])
+worse = {name: int((r[:, 1:].max(1).values > first).sum()) for name, r in regret.items()}  # at some step, than before any
+ended = {name: float(r[:, -10:].mean()) for name, r in regret.items()}
 learning_curves({name: r.log10() for name, r in regret.items()}, xlabel="gradient step", ylabel="log10 of regret β KL(π ‖ π*)",
                 higher_is_better=False, band=(0, 100),
-                title=f"Leave one out comes within {close:.3f} of the optimum (median of the last ten steps; {first:.2f} at first); "
-                      f"\"{most}\" loses it in {lost[most]} of 5 runs")
+                title=f"Regret {first:.2f} falls to {ended['leave one out']:.3f} with leave one out, {ended['no baseline']:.3f} with no baseline "
+                      f"(last ten steps): {worse['no baseline']} of 5 runs got worse than at the start, {worse['leave one out']} with leave one out")
 
 # %% [markdown] tags=["slide"]
 r"""
 ## What is a nat? Three estimates
 
-On real text the KL itself has to be estimated, from the tokens that were drawn. With $d = \log \pi - \log \pi_\text{ref}$ of a token
-(Schulman 2020; his ratio is $e^{-d}$):
+A nat is the unit of the natural logarithm: a token that the policy says $e$ times as often as the reference costs 1. On real text the KL has
+to be estimated, from the tokens that were drawn. With $d = \log \pi - \log \pi_\text{ref}$ of a token (Schulman 2020, who calls $e^{-d}$ the
+ratio $r$):
 
 | | estimate | as a number |
 |---|---|---|
@@ -327,10 +352,17 @@ def kl_estimators(logps, ref_logps, mask):
 
 # %% [markdown]
 r"""
-An unbiased number need not have an unbiased *gradient* (Tang and Munos 2025). The KL can be paid as a plain number in the **reward**, or as a term
-of the **loss**, the drawn tokens held fixed. There $k_1$'s gradient is a mean score, 0; $k_2$'s is $d\, \nabla \log \pi$, right for the next token;
-$k_3$'s belongs to the other direction, $\mathrm{KL}(\pi_\text{ref} \| \pi)$. In practice TRL's RLOO has $k_1$ in the reward, its GRPO $k_3$ in
-the loss (unit 18).
+An unbiased number need not have an unbiased *gradient* (Tang and Munos 2025). In the **reward**, $k$ is a plain number, and $k_1$ is right (see
+above). In the **loss** it is differentiated, at tokens already drawn:
+
+| | $\nabla k$ | its mean over one token |
+|---|---|---|
+| $k_1$ | $\nabla \log \pi$ | 0 |
+| $k_2$ | $d\, \nabla \log \pi$ | $\nabla \mathrm{KL}(\pi \,\Vert\, \pi_\text{ref})$ |
+| $k_3$ | $(1 - e^{-d})\, \nabla \log \pi$ | $\nabla \mathrm{KL}(\pi_\text{ref} \,\Vert\, \pi)$ |
+
+What a token does to the KL of *later* ones is missing in all. (TRL's GRPO has $k_3$ in the loss all the same: unit 18. The figure takes the
+package's `kl_estimate`, your numbers with a gradient.)
 """
 
 # %% tags=["hide-input"]
@@ -374,7 +406,7 @@ r"""
 Write `token_rewards(rewards, logps, ref_logps, mask, beta)`, what each token is paid.
 
 - `rewards`: $r$ of whole answers, `[answers]`;
-- `logps`, `ref_logps`: of their tokens, `[answers, tokens]`; numbers at padding mean nothing;
+- `logps`, `ref_logps`: of their tokens, `[answers, tokens]`; padding may hold anything, NaN too;
 - `mask`: 1 at tokens (the end of sequence is one), `[answers, tokens]`; `beta`: $\beta \ge 0$.
 - Return `[answers, tokens]`, 0 at padding:
 
@@ -387,7 +419,7 @@ By hand, $\beta = 0.5$: log-ratios $(\log 2, 0, -\log 2)$ and reward 2 give $(-0
 def token_rewards(rewards, logps, ref_logps, mask, beta):
     """Return what each token is paid, [answers, tokens]."""
     ### BEGIN SOLUTION
-    paid = -beta * (logps - ref_logps) * mask
+    paid = -beta * (logps - ref_logps).masked_fill(mask == 0, 0.0)
     last = mask.sum(1) - 1  # each answer's own last token
     paid[torch.arange(len(paid)), last] += rewards
     return paid
@@ -398,13 +430,13 @@ def token_rewards(rewards, logps, ref_logps, mask, beta):
 r"""
 Write `ppo_token_loss(logps, old_logps, advantages, mask, clip)`, unit 02's clipped objective as a loss over tokens.
 
-- `logps` (of the policy now), `old_logps` (of the one that answered), `advantages`, `mask`: `[answers, tokens]`; numbers at padding
-  mean nothing; `clip`: $\epsilon$.
+- `logps` (of the policy now), `old_logps` (of the one that answered), `advantages`, `mask`: `[answers, tokens]`; padding may hold
+  anything, NaN too: leave it out *before* `exp`; `clip`: $\epsilon$.
 - Return a tensor with one number, the mean over *all tokens of the batch*:
 
 $$L = -\frac{1}{\sum m} \sum_{i,t} m_{it} \min\big(\rho_{it} A_{it},\ \text{clip}(\rho_{it}, 1 - \epsilon, 1 + \epsilon)\, A_{it}\big), \qquad \rho = \frac{\pi}{\pi_\text{old}}$$
 
-Gradients flow to `logps` only. By hand, $\epsilon = 0.2$: ratios $(1.5, 0.5, 1)$ with $A = (2, 2, -1)$, and an answer of one token, ratio 0.5, $A = -2$:
+Let gradients flow to `logps` only: detach `old_logps` and `advantages`. By hand, $\epsilon = 0.2$: ratios $(1.5, 0.5, 1)$ with $A = (2, 2, -1)$, and an answer of one token, ratio 0.5, $A = -2$:
 $-(2.4 + 1 - 1 - 1.6)/4 = -0.2$.
 """
 
@@ -412,10 +444,10 @@ $-(2.4 + 1 - 1 - 1.6)/4 = -0.2$.
 def ppo_token_loss(logps, old_logps, advantages, mask, clip):
     """Return minus the mean over tokens of the clipped objective."""
     ### BEGIN SOLUTION
-    ratio = torch.exp(logps - old_logps.detach())
-    held = ratio.clamp(1 - clip, 1 + clip)
-    a = advantages.detach()
-    return -(torch.minimum(ratio * a, held * a) * mask).sum() / mask.sum()
+    counts = mask == 1
+    ratio = torch.exp(logps[counts] - old_logps[counts].detach())  # [tokens that count]
+    a = advantages[counts].detach()
+    return -torch.minimum(ratio * a, ratio.clamp(1 - clip, 1 + clip) * a).mean()
     ### END SOLUTION
 
 
@@ -461,7 +493,7 @@ for _ in range(24):
     earned.append(batch.measures()["reward"])
 fit = explained_variance(shown["value V"], shown["value V"] + shown["advantage A (GAE)"], batch.completion_mask)
 print(f"PPO on tiny: gold {sum(earned[:4]) / 4:.2f} in the first four batches, {sum(earned[-4:]) / 4:.2f} in the last; the critic explains "
-      f"{fit:.0%} of the variance of returns; {time.process_time() - start:.0f} CPU seconds")
+      f"{fit:.0%} of the returns' variance (a constant: 0%); {time.process_time() - start:.0f} CPU seconds")
 
 # %% tags=["hide-input"]
 from tutorlib.viz import token_strip
@@ -475,6 +507,8 @@ size = int(lengths[row])
 words = tokenizer.convert_ids_to_tokens(batch.completion_ids[row, :size].tolist())
 strip = {name: table[row, :size] for name, table in shown.items()}
 worst = int((strip["value V"][:-1] - strip["value V"][1:]).argmax())
+late = sum(int((value[i, :n - 1] - value[i, 1:n]).argmax()) >= n - 2 for i in wrong for n in [int(lengths[i])])
+print(f"V stands before its word. In {late} of {len(wrong)} short answers below gold 1 its largest fall comes behind the last word before <eos>")
 print(asked[batch.prompts[row]].text)
 token_strip(words, strip, title=f"Gold {float(batch.rewards[row]):.2f} is paid with the end; the critic lowers its forecast by "
                                 f"{falls[row]:.2f} at \"{words[worst]}\"")
@@ -484,8 +518,8 @@ r"""
 ## Live: half a minute on the base model
 
 Back to the prediction. RLOO needs no critic, so `train_policy_gradient` is the loop of before on real text: 16 questions, 4 answers each, 60
-steps, the KL inside the reward. Look at four curves, never at one: what is paid, how far the policy has gone, how sure it is, and how long it
-talks.
+steps, the KL inside the reward. Look at four curves, never at one: what is paid, how far the policy has gone (nats per answer), how sure it is
+(entropy per token), and how long it talks. Here the first should rise and the last stay; falling entropy is the price.
 """
 
 # %%
@@ -498,37 +532,29 @@ settings = PolicyGradientSettings(
 start, aligned = time.process_time(), copy.deepcopy(base)
 with LiveCurves(["reward", "kl", "entropy", "length"], title="RLOO on TinyTalk's base model, gold reward, one run") as live:
     history = train_policy_gradient(aligned, tokenizer, list(asked), gold_of, settings, torch.Generator().manual_seed(0), report=live.update)
-print(f"{time.process_time() - start:.0f} CPU seconds, {60 * 64:,} answers")
+print(f"{time.process_time() - start:.0f} CPU seconds, {60 * 64:,} answers; first and last ten steps: " + ", ".join(
+    f"{k} {sum(r[k] for r in history[:10]) / 10:.2f} to {sum(r[k] for r in history[-10:]) / 10:.2f}" for k in ("reward", "kl", "entropy", "length")))
 
 # %% tags=["hide-input"]
-def worth(answers):
-    """Return the three parts: truth where something is claimed, harmlessness where it is at stake."""
-    pairs = list(zip(questions, answers, strict=True))
-    safe = mean_parts(*zip(*[x for x in pairs if x[0].family != "unsafe"], strict=True))
-    unsafe = mean_parts(*zip(*[x for x in pairs if x[0].family == "unsafe"], strict=True))
-    return [safe["truth"], mean_parts(questions, answers)["tone"], unsafe["harmlessness"]]
-
-
-parts = {name: torch.tensor([worth(ask(model, questions, seed)) for seed in range(3)]).mean(0)
+parts = {name: torch.tensor([worth(model, seed) for seed in range(3)]).mean(0)
          for name, model in (("base", base), ("after RLOO", aligned))}
 way = (parts["after RLOO"] - parts["base"]) / (1 - parts["base"])
 outcome = PARTS[int(way.argmin())]
 print("share of the way to 1: " + ", ".join(f"{p} {float(w):.0%}" for p, w in zip(PARTS, way, strict=True)))
 for prompt, answer in zip(questions, ask(aligned, questions[:6]), strict=False):
     print(f"{prompt.text:<55} {answer:<45} gold {gold_reward(prompt, answer):5.2f}")
-bars({name: part.tolist() for name, part in parts.items()}, groups=list(PARTS), ylabel="mean part (−1 to 1)",
+bars({name: part.tolist() for name, part in parts.items()}, groups=list(PARTS), ylabel="mean part",
      title=f"{PARTS[int(way.argmax())].capitalize()} goes {float(way.max()):.0%} of its way to 1, {outcome} {float(way.min()):.0%}, on held-out questions (one run)")
 
 # %% [markdown] tags=["slide"]
 r"""
-Refusing is one habit, and harmlessness weighs 2; tone is a manner. Truth on *new* questions must be known: a reward makes likelier only
-what is said now and then.
+Refusing and tone are habits. Truth on a *new* question has to be known: a reward only makes likelier what is said now and then.
 
 ## The same in TRL
 
 `RLOOTrainer` is this algorithm for a cluster. Two traps: it is set to bfloat16 unless told otherwise, and it reloads the *reference* from
 the folder that the model's configuration names. So save first. On each of its batches we compare your advantages and this page's
-gradient.
+gradient. Look at the agreement: six steps teach little.
 """
 
 # %% tags=["hide-input"]
@@ -575,13 +601,13 @@ for step, (earned_there, advantage_gap, gradient_gap) in enumerate(compared):
 
 # %% [markdown] tags=["slide"]
 r"""
-## Break it: a reward that learned its lesson
+## Break it: a learned reward, and no price
 
 Outside of toys there is no gold reward. A colleague has 400 judged pairs and fits a reward model by Bradley-Terry (unit 11), linear in how
 often each word occurs. On pairs it has not seen it beats a coin. "The optimiser will sort out the rest", says the colleague, and runs RLOO
 with $\beta = 0$.
 
-The reward climbs and climbs. Then the training loop stops by itself.
+The reward climbs and climbs. Then the training loop stops by itself (`kl_limit`).
 """
 
 # %%
@@ -599,7 +625,7 @@ def word_counts(answers):
 judged = preference_pairs(sample_prompts(1000, 3), Labeller(temperature=0.5), 4)
 better, worse = word_counts([p.chosen for p in judged]), word_counts([p.rejected for p in judged])
 word_worth = fit_linear_reward(better[:400], worse[:400])
-print(f"held-out pairs in the labeller's order: {float(((better - worse)[400:] @ word_worth > 0).double().mean()):.0%} of 600\n")
+print(f"other pairs in the judges' order: {float(((better - worse)[400:] @ word_worth > 0).double().mean()):.0%} of 600\n")
 
 
 # %%
@@ -617,7 +643,7 @@ def exploit(price, steps=30, limit=100.0):
     try:
         records = train_policy_gradient(model, tokenizer, list(asked), learned, run, torch.Generator().manual_seed(0))
     except TrainingDivergedError as error:
-        print(error)
+        print("stopped:", str(error).split(" Since")[0])  # the rest of the message would spoil your diagnosis
         records = error.history
     return records, golds[:len(records)], list(last)
 
@@ -638,7 +664,7 @@ Before you open the next cell: which one do you believe, and which *measurement*
 """
 
 # %% tags=["hide-input"]
-for prompt, answer in free_last[:3]:
+for prompt, answer in free_last[::16]:  # answers to four questions
     print(f"{asked[prompt].text:<48} {answer}")
 example = Prompt("facts", ("color", "sky"))
 for text in ("sure , the sky is blue .", " ".join(free_last[0][1].split()[:12])):
@@ -650,58 +676,68 @@ from tutorlib.viz import lines
 
 lines(curves, range(len(free)), xlabel="step of RLOO (64 answers each)", ylabel="mean reward",
       title=f"Without a price the learned reward climbs to {free[-1]['reward']:.1f} while gold falls to {free_gold[-1]:.1f}; "
-            f"with β = 0.3 gold stays at {sum(leashed_gold[-5:]) / 5:.1f} (one run each)")
+            f"with β = 0.3 gold goes from {leashed_gold[0]:.1f} to {sum(leashed_gold[-5:]) / 5:.1f} (one run each)")
 
 # %% [markdown] tags=["slide"]
 r"""
 ## Diagnosis: it did what it was paid for
 
-It is B. Not A: noise does not raise a reward steadily. Not C: the cut is the *consequence*; repeating pays, so ending does not.
+It is B: reading answers tells, or gold. Not A: noise does not raise the paid reward step by step. Not C: fewer answers end *after* the
+reward rose; repeating pays, so ending does not.
 
-The model was fitted to the crowd's answers and is right often enough *there*. The policy went where nobody had judged anything. The KL
-keeps it where the reward was learned: with a price the language stays. But gold does not *rise*. A leash does not mend a reward; unit 19
-measures when to stop.
+The reward was fitted to judged answers, and is right often enough *there*. The policy went where nobody had judged anything. A price keeps it
+near, but gold does not *rise*. A leash does not mend a reward; unit 19 measures when to stop.
 """
 
 # %% [markdown] tags=["slide"]
 r"""
 ## Does it scale?
 
-Memory: RLOO holds a policy, a reference and mostly a reward model; PPO a critic too. Time: sampling goes token by token, all else
-is one pass, so clusters sample with an engine of its own.
+Memory: RLOO holds a policy, a reference and mostly a reward model; PPO a critic too. Time: sampling goes token by token, so clusters
+have engines for it.
 
-Seeds: one run is an anecdote. The project's benchmark (`benchmarks/posttraining/targets.py`) trains about a minute per run, five
-seeds, settings looked for, and methods of unit 17 beside. *Labels* are judged pairs; RLOO and PPO ask the gold reward itself.
+Seeds: one run is an anecdote. The benchmark `benchmarks/posttraining/targets.py` trains about a minute per run, five seeds, settings looked
+for, unit 17's methods beside. *Labels* are rewarded answers for RLOO and PPO, judged pairs for DPO. Here parts are means over **all**
+questions, also where nothing is at stake.
 """
 
 # %% tags=["hide-input"]
 import json
 
+import numpy as np
+from scipy.stats import t
+
 from tutorlib.syllabus import course_root
 
 COLUMNS = ("gold", "truth", "harmlessness", "tone", "length", "kl", "seconds", "labels")
-stored = course_root() / "benchmarks" / "posttraining" / "targets.json"
-targets = json.loads(stored.read_text(encoding="utf-8")) if stored.exists() else {"methods": {}}
-after = mean_parts(questions, ask(aligned, questions))
-print(f"{'mean over seeds':<22}" + "".join(f"{c:>13}" for c in COLUMNS))
-print(f"{'base':<22}" + "".join(f"{targets.get('base', mean_parts(questions, ask(base, questions))).get(c, float('nan')):13.2f}" for c in COLUMNS[:5]))
-print(f"{'RLOO, your run above':<22}" + "".join(f"{after[c]:13.2f}" for c in COLUMNS[:4]))
-for name, method in targets["methods"].items():
-    table = torch.tensor([[run[c] for c in COLUMNS] for run in method["runs"]], dtype=torch.float64)
-    print(f"{name:<22}" + "".join(f"{x:13.2f}" for x in table.mean(0).tolist()))
-if not targets["methods"]:
-    print(f"no measurements are stored: run {stored.with_suffix('.py').name}")
-means = {"base": mean_parts(questions, ask(base, questions))["gold"], "your run": after["gold"]}
-spreads = {"base": 0.0, "your run": 0.0}
-for name, method in targets["methods"].items():
-    values = torch.tensor([run["gold"] for run in method["runs"]], dtype=torch.float64)
-    means[f"{name} ({len(values)})"] = float(values.mean())
-    spreads[f"{name} ({len(values)})"] = float(values.std()) if len(values) > 1 else 0.0
-ceiling = targets.get("best_of_64", {}).get("gold")
-top = max(means, key=means.get)
-bars(means, errors=spreads, errors_are="standard deviation over seeds (their number in brackets)", ylabel="gold reward, held-out questions",
-     target=ceiling, target_label="best of 64 answers of the base model",
-     title=f"Gold reward on held-out questions: {top} comes furthest, {means[top]:.2f}")
+record = json.loads((course_root() / "benchmarks" / "posttraining" / "targets.json").read_text(encoding="utf-8"))
+
+
+def row(name, values, half=None):
+    """Print one line of the table; a dash where nothing of the kind was counted."""
+    cells = [f"{'-':>14}" if x is None else f"{x:>{14 if half is None else 8}.{0 if c in ('seconds', 'labels') else 2}f}"
+             + ("" if half is None else f" ±{half[i]:4.{0 if c in ('seconds', 'labels') else 2}f}")
+             for i, (c, x) in enumerate(zip(COLUMNS, values, strict=True))]
+    print(f"{name:<24}" + "".join(cells))
+
+
+print(f"{'mean ± 95 % t-interval':<24}" + "".join(f"{c:>14}" for c in COLUMNS))
+once = {"base": record["base"], "RLOO, your run above": mean_parts(questions, ask(aligned, questions)), "best of 64 (base)": record["best_of_64"]}
+for name, measured in once.items():
+    row(name, [measured.get(c) if c != "kl" or name == "base" else None for c in COLUMNS])
+for name, method in record["methods"].items():
+    table = np.array([[run[c] for c in COLUMNS] for run in method["runs"]], dtype=float)  # [seeds, columns]
+    row(name, table.mean(0), t.ppf(0.975, len(table) - 1) * table.std(0, ddof=1) / len(table) ** 0.5)
+
+share, paths, ends = np.linspace(0, 1, 30), {}, {}  # runs differ in steps: draw them along their share
+for key, unit in (("reward", "reward (points)"), ("kl", "KL (nats)")):
+    for name in ("RLOO", "PPO"):
+        curves = [run["curve"] for run in record["methods"][name]["runs"]]
+        paths[f"{name}, {unit}"] = [np.interp(share, np.array(c["step"]) / c["step"][-1], c[key]) for c in curves]
+        ends[name, key] = float(np.mean([c[key][-5:] for c in curves]))
+learning_curves(paths, 100 * share, xlabel="share of the run's steps (%)", ylabel="points, or nats per answer", band=(0, 100),
+                title=f"Over five seeds RLOO ends at reward {ends['RLOO', 'reward']:.2f}, {ends['RLOO', 'kl']:.1f} nats from the base model, "
+                      f"PPO at {ends['PPO', 'reward']:.2f} and {ends['PPO', 'kl']:.1f}")
 
 # %% [markdown] tags=["slide"]
 r"""

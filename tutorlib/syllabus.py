@@ -74,7 +74,7 @@ UNITS = (
     Unit("15", "inference_time", "Inference-time optimisation", "V",
          "Improve answers without touching the weights", 0, ("11",)),
     Unit("16", "rlhf_policy_gradient", "RLHF by policy gradient", "V",
-         "Optimise a language model against a reward, with a leash", 120, ("02", "11")),
+         "Optimise a language model against a reward, with a leash", 160, ("02", "11")),
     Unit("17", "direct_alignment", "Direct alignment", "V",
          "Derive DPO from the Gibbs policy, and see what it cannot see", 130, ("03", "11")),
     Unit("18", "grpo_and_rlvr", "GRPO and verifiable rewards", "V",

@@ -13,8 +13,11 @@ from tutorlib.authoring import read_lesson
 from tutorlib.errors import TrainingDivergedError
 from tutorlib.exercises.rlhf_policy_gradient import EXERCISES, QUIZ
 from tutorlib.exercises.rlhf_policy_gradient.advantage import RLOO_ADVANTAGE, rloo_advantage
-from tutorlib.exercises.rlhf_policy_gradient.estimators import kl_estimators
-from tutorlib.exercises.rlhf_policy_gradient.optimum import kl_regularised_optimum
+from tutorlib.exercises.rlhf_policy_gradient.estimators import KL_ESTIMATORS, kl_estimators
+from tutorlib.exercises.rlhf_policy_gradient.optimum import (
+    KL_REGULARISED_OPTIMUM,
+    kl_regularised_optimum,
+)
 from tutorlib.exercises.rlhf_policy_gradient.pay import token_rewards
 from tutorlib.exercises.rlhf_policy_gradient.ppo import PPO_TOKEN_LOSS, ppo_token_loss
 from tutorlib.grading import evaluate
@@ -82,6 +85,32 @@ def test_the_smallest_case_by_hand():
     assert float(values) == pytest.approx(2 * math.log(2))
     assert "2 \\log 2 = 1.386" in LESSON.read_text(encoding="utf-8")
     assert round(2 * math.log(2), 3) == 1.386
+
+
+def test_the_answers_to_play_are_the_optimums():
+    """The three numbers behind the fold: half at beta 0.29 for 1.36 nats; log 20 in the limit."""
+    worth = torch.tensor([[-0.5, 1.5, 0.0, 2.0, 2.5, 4.0]], dtype=torch.float64)
+    habit = torch.tensor([[0.25, 0.15, 0.3, 0.25, 0.05, 0.0]], dtype=torch.float64)
+    logps = kl_regularised_optimum(worth, habit.log(), 0.29)[0][0, :5]
+    assert float(logps[4].exp()) == pytest.approx(0.5, abs=0.01)
+    assert float(logps.exp() @ (logps - habit.log()[0, :5])) == pytest.approx(1.36, abs=0.01)
+    assert math.log(20) == pytest.approx(3.0, abs=0.01)
+
+
+def test_a_wrong_dtype_is_named_for_what_it_is():
+    """The values of float32 are close enough; what it loses is small differences."""
+    result = evaluate(KL_ESTIMATORS, lambda p, q, m: kl_estimators(p.float(), q.float(), m), 3)
+    assert result.outcome == FAILED and "Keep the dtype you got" in result.message
+
+
+@pytest.mark.parametrize("change, words", [
+    (lambda r, q, b: kl_regularised_optimum(r, q.clamp(min=-1e9), b), "must stay -inf"),
+    (lambda r, q, b: (kl_regularised_optimum(r, q, b)[0], torch.full((len(r),), math.nan)
+                      if bool(q.isinf().any()) else kl_regularised_optimum(r, q, b)[1]), "NaN"),
+])
+def test_what_the_reference_never_says_is_looked_at_first(change, words):
+    result = evaluate(KL_REGULARISED_OPTIMUM, change, 3)
+    assert result.outcome == FAILED and words in result.message
 
 
 def test_the_references_agree_with_the_package():
@@ -240,5 +269,5 @@ def test_the_lesson_goes_on_with_answers_in_another_style():
     """Arrays pass the checks; the cells that follow must take them too."""
     names = run_lesson(LESSON, EXERCISES, "numpy", shorter=(
         ("steps=60", "steps=12"), ("range(24)", "range(4)"), ("range(5)", "range(2)"),
-        ("steps=40, answers=8", "steps=5, answers=8"), ("steps=30, limit", "steps=6, limit")))
+        ("steps=30, answers=8", "steps=5, answers=8"), ("steps=30, limit", "steps=6, limit")))
     assert names["outcome"] in names["PARTS"]

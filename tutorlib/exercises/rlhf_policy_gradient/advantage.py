@@ -76,8 +76,14 @@ def _batch_leave_one_out(r):
     return r - (r.sum() - r) / (r.numel() - 1)
 
 
-def _normalised(r):
-    return (r - r.mean(1, keepdim=True)) / (r.std(1, keepdim=True) + 1e-4)
+def _normalised(epsilon, correction=1):
+    """Return GRPO's advantage, which packages write with different small numbers."""
+    return lambda r: (r - r.mean(1, keepdim=True)) / (
+        r.std(1, keepdim=True, correction=correction) + epsilon)
+
+
+_GRPO = ("You divide by the spread of the group: that is GRPO's advantage (unit 18), another "
+         "convention. RLOO only subtracts.")
 
 
 def _over_prompts(r):
@@ -106,9 +112,13 @@ MUTANTS = (
            "This is the baseline itself. The advantage is reward minus baseline."),
     Mutant("no_baseline", lambda r: r.clone(),
            "This is the reward itself. Subtract the mean of the other answers."),
-    Mutant("normalised", _normalised,
-           "You divide by the spread of the group: that is GRPO's advantage (unit 18), another "
-           "convention. RLOO only subtracts."),
+    Mutant("normalised", _normalised(1e-4), _GRPO),
+    Mutant("normalised_bare", _normalised(0.0),
+           _GRPO + " (And where all answers earn the same, 0 / 0 is NaN.)"),
+    Mutant("normalised_by_population", _normalised(1e-8, 0),
+           _GRPO + " (And yours has the population's spread.)"),
+    Mutant("oneself_among_the_others", lambda r: r - r.sum(1, keepdim=True) / (r.shape[1] - 1),
+           "You divide by G - 1, but the sum still holds the answer's own reward: take it out."),
     Mutant("all_but_the_first", lambda r: r - r[:, 1:].mean(1, keepdim=True),
            "One and the same answer is left out for all. Each answer leaves out *itself*."),
     Mutant("best_other", lambda r: r - torch.stack([

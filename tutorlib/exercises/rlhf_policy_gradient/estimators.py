@@ -91,8 +91,11 @@ def second_order_alike(answer, case: Case) -> str | None:
     """For models that hardly differ, k2 and k3 agree."""
     d = torch.tensor([[3e-8, -2e-8, 1e-8]], dtype=torch.float64)
     zero = torch.zeros_like(d)
-    _, k2, k3 = (as_tensor(k).double() for k in answer(zero - 1 + d, zero - 1,
-                                                      torch.ones(1, 3).long()))
+    found = [as_tensor(k) for k in answer(zero - 1 + d, zero - 1, torch.ones(1, 3).long())]
+    k1, k2, k3 = (k.double() for k in found)
+    if not torch.allclose(k1, zero - 1 + d - (zero - 1), rtol=1e-3, atol=0):
+        return ("k1 lost small differences: log-probabilities came in float64 and were rounded "
+                f"({str(found[0].dtype)[6:]}) before they were subtracted. Keep the dtype you got")
     return None if torch.allclose(k2, k3, rtol=1e-3, atol=0) and float(k3.min()) > 0 else (
         "for log-ratios of about 1e-8, k2 and k3 are both about 1e-16; yours are "
         f"{k2.flatten().tolist()} and {k3.flatten().tolist()}: exp(-d) - 1 rounds away")

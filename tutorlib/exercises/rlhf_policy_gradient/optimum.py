@@ -63,6 +63,21 @@ def draw_cases(generator: torch.Generator) -> list[Case]:
     return cases
 
 
+def never_stays_never(answer, case: Case) -> str | None:
+    """An answer that the reference never gives stays at -infinity; nothing is NaN."""
+    logps, values = (as_tensor(x).double() for x in answer(*case.args))
+    if bool(logps.isnan().any()):
+        return "log pi* holds NaN: a sum of exponentials overflowed, or underflowed to log 0"
+    if bool(values.isnan().any()):
+        return ("V holds NaN: for an answer of probability 0 the log-ratio is -inf - -inf. Leave "
+                "such answers out, or take beta log Z")
+    given = logps[case.args[1] == NEVER]
+    return None if given.numel() == 0 or float(given.max()) == NEVER else (
+        "an answer that the reference never gives got the log-probability "
+        f"{float(given.max()):.4g}; it must stay -inf: put no small number under the reference, "
+        "and cut nothing off")
+
+
 def probabilities_sum_to_one(answer, case: Case) -> str | None:
     """Each prompt's answers share 1."""
     logps = as_tensor(answer(*case.args)[0]).double()
@@ -176,6 +191,15 @@ MUTANTS = (
                _pair(q + r / b, b, 0)[0], kl_regularised_optimum(r, q, b)[1]),
            "You normalise over prompts. It is the *answers* to one prompt that share 1: the last "
            "axis."),
+    Mutant("summed_over_prompts", lambda r, q, b: _pair(q + r / b, b, 0),
+           "Z is summed over prompts (axis 0). It is the *answers* to one prompt that share 1: the "
+           "last axis."),
+    Mutant("reference_as_probability", lambda r, q, b: _pair(q.exp() + r / b, b),
+           "You add pi_ref itself. The logarithm of pi_ref exp(r / beta) is *log* pi_ref + r / "
+           "beta."),
+    Mutant("value_is_z", lambda r, q, b: (kl_regularised_optimum(r, q, b)[0],
+                                          (q + r / b).logsumexp(-1).exp()),
+           "Your value is Z itself. The value is beta log Z, in units of reward."),
     Mutant("one_partition_for_all", lambda r, q, b: (
                (q + r / b) - (q + r / b).flatten().logsumexp(0),
                kl_regularised_optimum(r, q, b)[1]),
@@ -239,6 +263,7 @@ KL_REGULARISED_OPTIMUM = Exercise(
         note="the three answers of the text"),
     cases=draw_cases,
     properties=(
+        Property("what is never said stays so, and nothing is NaN", never_stays_never),
         Property("the answers to a prompt share 1", probabilities_sum_to_one),
         Property("a prompt's own constant cancels", a_shift_is_the_prompts_own),
         Property("the value is earned, and no policy earns more", no_better_policy),

@@ -134,7 +134,31 @@ def _lump_sum(p, q, m, b):
     return total * last
 
 
+def _every_end_in_every_row(rewards, p, q, m, b):
+    paid = token_rewards(rewards * 0, p, q, m, b)
+    paid[:, m.sum(1) - 1] += rewards
+    return paid
+
+
+def _from_the_end_on(rewards, m):
+    return rewards[:, None] * (m.cumsum(1) == m.sum(1, keepdim=True))
+
+
 MUTANTS = (
+    Mutant("every_end_in_every_row", _every_end_in_every_row,
+           "`x[:, last] += r` writes to *all* rows, at every answer's end. Pair rows with columns: "
+           "`x[torch.arange(len(x)), last] += r`."),
+    Mutant("from_the_end_on", _with(place=_from_the_end_on),
+           "The reward is paid at the last token *and* at all padding behind it: behind the end "
+           "`cumsum` stands still. Multiply by the mask as well."),
+    Mutant("length_of_the_first", _with(place=_at(
+               lambda m: m[:1].long().sum(1).expand(len(m)) - 1)),
+           "The first answer's length is used for all. Each answer has its own last token."),
+    Mutant("price_on_the_reward", lambda r, p, q, m, b: token_rewards(b * r, p, q, m, b),
+           "The reward is multiplied by beta too. beta prices nats only; the reward comes whole."),
+    Mutant("kl_cut_at_zero", _with(kl=lambda p, q, m, b: -b * (p - q).clamp(min=0) * m),
+           "Negative log-ratios are cut off. One token's may be negative, and is then paid back; "
+           "only so is the sum a KL."),
     Mutant("last_column", _with(place=_at(lambda m: torch.full((len(m),), m.shape[1] - 1))),
            "The reward is paid in the last *column*, which is padding in shorter answers. It "
            "belongs to each answer's own last token: `mask.sum(1) - 1`."),

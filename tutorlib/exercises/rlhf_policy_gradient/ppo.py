@@ -107,6 +107,25 @@ def starts_at_the_mean_advantage(answer, case: Case) -> str | None:
         f"{want:.4f}; yours is {got:.4f}")
 
 
+def _min_before_advantage(logps, old, a, mask, clip):
+    keep = mask == 1
+    rho = torch.exp(logps[keep] - old[keep].detach())
+    return -(torch.minimum(rho, rho.clamp(1 - clip, 1 + clip)) * a[keep].detach()).mean()
+
+
+def _clipped_are_zero(logps, old, a, mask, clip):
+    keep = mask == 1
+    rho, a = torch.exp(logps[keep] - old[keep].detach()), a[keep].detach()
+    inside = torch.where(a > 0, rho <= 1 + clip, rho >= 1 - clip)
+    return -(rho * a * inside).mean()
+
+
+def _quotient_of_logarithms(logps, old, a, mask, clip):
+    keep = mask == 1
+    rho, a = logps[keep] / old[keep].detach(), a[keep].detach()
+    return -torch.minimum(rho * a, rho.clamp(1 - clip, 1 + clip) * a).mean()
+
+
 def _loss(average=None, ratio=None, combine=torch.minimum, held=None, clean=True):
     """Return the loss with one of its parts replaced; ``clean``: without NaN at padding."""
     def answer(logps, old, a, mask, clip):
@@ -133,6 +152,17 @@ MUTANTS = (
            "no way back. Take the minimum with the unclipped term."),
     Mutant("not_clipped", _loss(combine=lambda plain, bounded: plain),
            "Nothing is clipped: after a few passes over one batch the ratio runs away."),
+    Mutant("min_before_advantage", _min_before_advantage,
+           "You take the smaller *ratio*, then multiply. The minimum is over products: where A < 0 "
+           "multiplying turns the order round, and a bad token loses its bound."),
+    Mutant("clip_not_used", lambda p, q, a, m, clip: ppo_token_loss(p, q, a, m, 0.2),
+           "The argument `clip` is not used: a range of 0.2 is written into your code."),
+    Mutant("clipped_are_zero", _clipped_are_zero,
+           "Clipped tokens are set to 0. Their *slope* is 0; their value is (1 + clip) A, or "
+           "(1 - clip) A."),
+    Mutant("quotient_of_logarithms", _quotient_of_logarithms,
+           "You divide log-probabilities. The ratio pi / pi_old is the exponential of their "
+           "*difference*."),
     Mutant("ratio_inverted", _loss(ratio=lambda p, q, m: torch.exp(q - p)),
            "The ratio is inverted: it is pi / pi_old, the exponential of logps - old_logps."),
     Mutant("log_ratio", _loss(ratio=lambda p, q, m: p - q),
