@@ -444,17 +444,17 @@ def calibration_curve(probabilities, outcomes, bins):
 # %% tags=["hide-input"]
 from tutorlib.viz import Picture, new_figure, style
 
-curves, errors = {}, {}
+curves, errors, averages = {}, {}, {}
 for name, model in (("head on last token", head), ("log-ratio", ratio)):
     of_chosen, of_rejected = rewards.labelled_rewards(model, fresh)
     lead = (of_chosen - of_rejected).double()
     sure, right = torch.sigmoid(lead.abs()), (lead > 0).double()
+    averages[name] = (float(sure.mean()), float(right.mean()))
     curves[name] = [as_tensor(x).double() for x in calibration_curve(sure, right, 10)]
     kept = curves[name][2] > 0
     errors[name] = float(((curves[name][0] - curves[name][1]).abs() * curves[name][2])[kept].sum() / len(fresh))
 print("expected calibration error: " + ", ".join(f"{name} {x:.3f}" for name, x in errors.items()))
-says, does = float(sure.mean()), float(right.mean())  # of the log-ratio
-title = f"The log-ratio is too {'modest' if says < does else 'sure'}: {says:.0%} sure on average, right in {does:.0%} of pairs"
+title = "Sure on average, and right: " + ", ".join(f"{name} {says:.0%} and {does:.0%}" for name, (says, does) in averages.items())
 with style():
     fig, ax = new_figure(title=title)
     ax.plot([0.5, 1], [0.5, 1], linestyle="--", color="#666666", marker="", label="calibrated")
