@@ -193,7 +193,12 @@ def same(before, after) -> bool:
 
 
 def own_lines(error: BaseException) -> str:
-    """Return the learner's lines of a traceback: none of this package's, none of a library's."""
+    """Return the learner's lines of a traceback: none of this package's, none of a library's.
+
+    An error that came out of a box brings its lines along.
+    """
+    if isinstance(brought := getattr(error, "learner_lines", None), str):
+        return brought
     lines = []
     for frame in traceback.extract_tb(error.__traceback__):
         library = frame.filename.startswith(_PACKAGE) and "exercises" not in frame.filename

@@ -1,0 +1,155 @@
+"""What the grader says to a box: a pickle, since the box trusts the grader and not the reverse.
+
+Tensors travel as raw bytes. Functions, and objects of the graders' own classes, stay with the
+grader: the box gets a stand-in with the object's plain attributes, whose calls come back. So no
+code or object of an exercise crosses.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import pickle
+import types
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from tutorlib.grading.box.wire import DTYPES
+
+_NAMES = {dtype: name for name, dtype in DTYPES.items()}
+_STAY = ("tutorlib.exercises", "tutorlib.grading", "tests", "conftest", "__main__")
+_FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, types.MethodType)
+_PLAIN = (bool, int, float, str, type(None), torch.Tensor, tuple, list, dict)
+
+
+class Sender(pickle.Pickler):
+    """Writes one request; remembers its tensors and what stays behind."""
+
+    def __init__(self, file: io.BytesIO, callables: list[Callable]):
+        """Write to ``file``; functions are added to ``callables`` and go by their place there."""
+        super().__init__(file, protocol=5)
+        self.tensors: list[torch.Tensor] = []  # in the order of their numbers
+        self.callables = callables
+        self._known: dict[int, tuple] = {}
+        self._alive: list[Any] = []  # so that no id is used twice while this runs
+
+    def persistent_id(self, value: Any) -> tuple | None:
+        """Return how to send ``value`` where pickle is not to do it."""
+        if id(value) in self._known:
+            return self._known[id(value)]
+        sent = self._sent(value)
+        if sent is not None:
+            self._alive.append(value)
+            self._known[id(value)] = sent
+        return sent
+
+    def _sent(self, value: Any) -> tuple | None:
+        if isinstance(value, torch.Tensor):
+            return self._tensor(value)
+        if isinstance(value, torch.Generator):
+            return ("generator", len(self._alive), value.get_state().numpy().tobytes())
+        if not _stays(value):
+            return None
+        attributes = {}
+        if dataclasses.is_dataclass(value):
+            attributes = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        attributes = {k: v for k, v in attributes.items() if isinstance(v, _PLAIN)}
+        number = None
+        if callable(value):
+            number = len(self.callables)
+            self.callables.append(value)
+        return ("stand-in", len(self._alive), number, type(value).__name__, attributes)
+
+    def _tensor(self, value: torch.Tensor) -> tuple:
+        number = len(self.tensors)
+        self.tensors.append(value)
+        plain = value.detach().cpu().resolve_conj().resolve_neg().contiguous()
+        data = plain.reshape(-1).view(torch.uint8).numpy().tobytes()
+        return ("tensor", len(self._alive), _NAMES[plain.dtype], tuple(plain.shape), data,
+                value.requires_grad, number)
+
+
+def _stays(value: Any) -> bool:
+    """Whether a value must not, or cannot, be pickled: functions, and objects of graders."""
+    if isinstance(value, type):
+        return False
+    if isinstance(value, _FUNCTIONS):
+        return True
+    return type(value).__module__.startswith(_STAY)
+
+
+def pack(message: dict, callables: list[Callable] | None = None) -> tuple[bytes, Sender]:
+    """Return a request's bytes, and who wrote them."""
+    file = io.BytesIO()
+    sender = Sender(file, [] if callables is None else callables)
+    sender.dump(message)
+    return file.getvalue(), sender
+
+
+class Receiver(pickle.Unpickler):
+    """Reads one request in the box."""
+
+    def __init__(self, data: bytes, call: Callable):
+        """Read ``data``; ``call(number, args, kwargs)`` calls what stayed with the grader."""
+        super().__init__(io.BytesIO(data))
+        self._call, self._made = call, {}
+        self.inputs: dict[int, torch.Tensor] = {}  # those that require gradients, by number
+
+    def persistent_load(self, sent: tuple) -> Any:
+        """Make what ``Sender.persistent_id`` described, once each."""
+        if sent[1] not in self._made:
+            self._made[sent[1]] = self._make(sent)
+        return self._made[sent[1]]
+
+    def _make(self, sent: tuple) -> Any:
+        if sent[0] == "generator":
+            generator = torch.Generator()
+            generator.set_state(torch.frombuffer(bytearray(sent[2]), dtype=torch.uint8))
+            return generator
+        if sent[0] == "stand-in":
+            kind = CallableStandIn if sent[2] is not None else StandIn
+            return kind(self._call, *sent[2:])
+        _, _, name, shape, data, needs_grad, number = sent
+        dtype = DTYPES[name]
+        made = torch.frombuffer(bytearray(data), dtype=dtype).reshape(shape) if data else (
+            torch.empty(shape, dtype=dtype))
+        if needs_grad:
+            self.inputs[number] = made.requires_grad_()
+        return made
+
+
+class StandIn:
+    """What a learner's code sees of an object that stayed with the grader: its plain attributes."""
+
+    def __init__(self, call: Callable, number: int | None, name: str, attributes: dict):
+        """Remember how to reach the object."""
+        self.__dict__.update(attributes)
+        self.__dict__.update(_call=call, _number=number, _name=name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Refuse: nothing would change where the object is."""
+        raise dataclasses.FrozenInstanceError(f"cannot assign to field {name!r}")
+
+    def __repr__(self) -> str:
+        """Name the object's kind."""
+        return f"<{self._name} of the grader>"
+
+    def __deepcopy__(self, memo: dict) -> StandIn:
+        """Return itself: the object is not here."""
+        return self
+
+
+class CallableStandIn(StandIn):
+    """A stand-in for a function or callable object."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Ask the grader to call it."""
+        return self._call(self._number, args, kwargs)
+
+
+def unpack(data: bytes, call: Callable) -> tuple[dict, dict[int, torch.Tensor]]:
+    """Return a request, and its tensors that require gradients by number."""
+    receiver = Receiver(data, call)
+    return receiver.load(), receiver.inputs
