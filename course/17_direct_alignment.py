@@ -7,7 +7,7 @@ the policy itself, with no reward model and no sampling. It is cheap, and it is 
 
 **Afterwards you can**
 
-- derive DPO, IPO, KTO and SimPO, and keep their conventions apart,
+- derive DPO, and tell IPO, KTO and SimPO from it and from each other,
 - read rewards, advantages and values off a language model,
 - say what no loss over pairs can see, and measure it.
 """
@@ -77,8 +77,7 @@ print("β log(π*/π_ref) ", [round(x, 3) for x in (beta * log_ratio).tolist()])
 print("plus β log Z    ", [round(x, 3) for x in (beta * log_ratio + beta * Z.log()).tolist()])
 chance = torch.sigmoid(beta * (log_ratio[0] - log_ratio[1]))
 print(f"Bradley-Terry, from the policy alone: the first beats the second with {chance:.4f} = σ(1)")
-by_the_box = (log_ratio[0] - log_ratio[1]) / beta
-print(f"difference of rewards 1; with β in the denominator it would be {by_the_box:.3f}")
+print(f"difference of rewards {beta * (log_ratio[0] - log_ratio[1]):.3f}; had β divided, it would be {(log_ratio[0] - log_ratio[1]) / beta:.3f}")
 
 # %% [markdown] tags=["slide"]
 r"""
@@ -88,7 +87,8 @@ Unit 03's optimum of $\mathbb{E}[r] - \beta\, \mathrm{KL}(\pi \| \pi_\text{ref})
 
 $$\pi^*(y|x) = \frac{\pi_\text{ref}(y|x)\, e^{r(x,y)/\beta}}{Z(x)} \iff r(x,y) = \beta \log \frac{\pi^*(y|x)}{\pi_\text{ref}(y|x)} + \beta \log Z(x)$$
 
-Bradley and Terry need only $r(x, y^+) - r(x, y^-)$: $\beta \log Z(x)$, a sum over all answers that nobody could compute, cancels. With
+Any $\pi$ is the optimum for *some* reward, namely $\beta \log(\pi/\pi_\text{ref})$: to search a reward and to search a policy is the same search.
+Bradley and Terry, $P(y^+ \succ y^-) = \sigma(r^+ - r^-)$, need only a difference: $\beta \log Z(x)$, a sum over all answers that nobody could compute, cancels. With
 $h = \log \frac{\pi(y^+|x)}{\pi_\text{ref}(y^+|x)} - \log \frac{\pi(y^-|x)}{\pi_\text{ref}(y^-|x)}$ the likelihood of the labels is a function of the policy:
 
 $$L_\text{DPO} = -\log \sigma(\beta h)$$
@@ -96,11 +96,11 @@ $$L_\text{DPO} = -\log \sigma(\beta h)$$
 
 # %% [markdown]
 r"""
-The tutorial [§4.1] tells the same story, with slips in its box. It prints $\pi^* \propto e^{\beta r}$, without
-$\pi_\text{ref}$ and with $\beta$ upside down; then $\Delta r = \frac1\beta \Delta \log \pi$; then a loss with $\beta\, \Delta \log \pi$: these agree only at
-$\beta = 1$. And the loss lacks its minus sign. Its text does name the KL to a reference.
+Since $\frac{d}{dx} \log \sigma(x) = \sigma(-x)$, the slope in $h$ is $-\beta\, \sigma(-\beta h)$: pairs in the wrong order pull with full strength, pairs well in
+order hardly at all.
 
-What the slope $-\beta\, \sigma(-\beta h)$ says: pairs in the wrong order pull with full strength, pairs well in order hardly at all.
+(Who reads the tutorial beside this, §4.1: its box has $\beta$ upside down and no $\pi_\text{ref}$ in $\pi^* \propto e^{\beta r}$, then $\Delta r = \frac1\beta \Delta \log \pi$,
+then $\beta\, \Delta \log \pi$ in the loss, which lacks its minus sign. They agree at $\beta = 1$ only.)
 """
 
 # %% [markdown] exercise="direct_alignment.dpo_loss"
@@ -115,7 +115,7 @@ $$(1 - \varepsilon)\, \ell(h) + \varepsilon\, \ell(-h)$$
 
 Gradients must reach the policy's log-probabilities, and never the reference's: `.detach()` those.
 
-By hand: log-ratios $(1, -1)$, $\beta = 0.5$, $\varepsilon = 0$: $h = 2$, loss $\log(1 + e^{-1}) = 0.3133$.
+By hand: log-ratios $(1, -1)$, $\beta = 0.5$: $h = 2$, $\ell(h) = \log(1 + e^{-1}) = 0.3133$, $\ell(-h) = 1.3133$; at $\varepsilon = 0.1$ the loss is $0.4133$.
 """
 
 # %% exercise="direct_alignment.dpo_loss"
@@ -137,9 +137,9 @@ r"""
 
 The reference does not move, so its log-probabilities are computed **once**, before training. Then gradient steps as in unit 10: one forward pass
 scores chosen and rejected together; the learning rate falls to 0. Log-probabilities are *sums* over an answer's tokens; `per_token=True`
-makes them means, and we will regret it.
+makes them means, for losses that want those.
 
-`tutorlib.posttraining.train_direct` is this loop with records and guards; TRL's `DPOTrainer` with everything a cluster needs.
+`tutorlib.posttraining.train_direct` is this loop with a record of each step; TRL's `DPOTrainer` with everything a cluster needs.
 """
 
 # %%
@@ -156,8 +156,8 @@ def align(model, pairs, beta=0.5, epochs=1, rate=2e-3, batch_size=32, seed=None,
         batches += order.split(batch_size)
     for step, rows in enumerate(batches):
         batch = collate_preferences([pairs[i] for i in rows.tolist()])
-        scores = [*pair_logps(policy, batch), *ref[rows].unbind(1)]  # of chosen, rejected; twice
-        units = batch.lengths * 2 if per_token else (1, 1, 1, 1)
+        scores = [*pair_logps(policy, batch), *ref[rows].unbind(1)]  # policy: chosen, rejected; reference: the same
+        units = (*batch.lengths, *batch.lengths) if per_token else (1, 1, 1, 1)  # tokens of each
         loss = dpo_loss(*(s / n for s, n in zip(scores, units, strict=True)), beta, 0.0).mean()
         optimizer.param_groups[0]["lr"] = rate * (1 - step / len(batches))
         policy.zero_grad()
@@ -247,9 +247,8 @@ from tutorlib.viz.look import series_look
 moved = trail["trained pairs"][-1]
 outcome = FATES[0] if moved["chosen"] > 1 else FATES[2] if moved["chosen"] < -1 else FATES[1]
 fell = "falls" if moved["chosen"] < 0 else "rises"
-best = min(range(4), key=lambda i: trail["fresh pairs"][i]["loss"])
 claim = (f"The chosen answer {fell} by {abs(moved['chosen']):.1f} nats, the rejected one falls by {-moved['rejected']:.1f}; "
-         f"fresh pairs' loss is lowest after pass {best} (one run)")
+         f"loss {moved['loss']:.2f} on trained pairs, {trail['fresh pairs'][-1]['loss']:.2f} on fresh ones (one run)")
 with style():
     fig, (left, right) = new_figure(1, 2, title=claim, width=9.6, height=4.2)
     for index, side in enumerate(("chosen", "rejected")):
@@ -269,11 +268,11 @@ Picture(fig, alt=f"{claim}. Log-ratios of trained pairs after each pass: chosen 
 r"""
 ## Likelihood displacement
 
-The loss wants $h$ to grow, and says nothing of the two terms. Where two answers share most of their words, pushing one down pulls the other
-along, and what both lose goes to answers in *no* pair (Pal et al. 2024; Razin et al. 2025).
+The loss wants $h$ to grow, and says nothing of the two terms: both may fall. Pal et al. (2024) saw it where two answers share most of their words,
+Razin et al. (2025) where the model represents them alike. Probabilities sum to 1: what these answers lose, others get.
 
 And it over-fits. On trained pairs the loss goes on falling, for each was labelled once, with certainty: the best $h$ of such a pair is
-infinite. On fresh pairs it has stopped.
+infinite. Fresh pairs do not follow. (200 pairs and a falling learning rate say little about *which* pass was best; five seeds come later.)
 """
 
 # %% [markdown] exercise="direct_alignment.implicit_reward"
@@ -320,8 +319,9 @@ token_strip(words, {"reward (points)": [t[:len(w)] for t, w in zip(tokens, words
 r"""
 ## From r to Q*
 
-Why does an answer's reward find the words that earned it? On the tree of answers (unit 09) the Gibbs policy is token by token
-$\pi^*(a|s) = \pi_\text{ref}(a|s)\, e^{(Q^*(s,a) - V^*(s))/\beta}$. So a token's implicit reward is its **advantage** (Rafailov et al. 2024):
+Why does an answer's reward find the words that earned it? On the tree of answers (unit 09) the Gibbs policy is token by token, with $V^*(s) = \beta \log \sum_a \pi_\text{ref}(a|s)\, e^{Q^*(s,a)/\beta}$,
+$\pi^*(a|s) = \pi_\text{ref}(a|s)\, e^{(Q^*(s,a) - V^*(s))/\beta}$. So a token's implicit reward is its **advantage** (Rafailov et al. 2024; for a *trained* policy, its advantage for the
+reward it is optimal for):
 
 $$\beta \log \frac{\pi^*(a|s)}{\pi_\text{ref}(a|s)} = Q^*(s,a) - V^*(s)$$
 
@@ -376,17 +376,16 @@ print(f"V read off the policy = V by planning:  off by at most {float((values - 
 r"""
 ## Four other losses
 
-| loss | compares | reference | log π | content when |
-|---|---|---|---|---|
-| DPO | pair | yes | sum | never |
-| IPO (Azar et al. 2023) | pair | yes | sum | $h = \frac{1}{2\tau}$ |
-| KTO (Ethayarajh et al. 2024) | each with $z$ | yes | sum | far from $z$ |
-| SimPO (Meng et al. 2024) | pair | no | mean | never; $\gamma$ asks for a lead |
-| ORPO (Hong et al. 2024) | pair, plus SFT | no | mean | never |
+| loss | compares | reference | log π | lowest at | pulls least at |
+|---|---|---|---|---|---|
+| DPO | pair | yes | sum | $h \to \infty$ | pairs in order |
+| IPO (Azar et al. 2023) | pair | yes | sum | $h = \frac{1}{2\tau}$ | its target |
+| KTO (Ethayarajh et al. 2024) | each with $z$ | yes | sum | $\ell^\pm \to \pm\infty$ | far from $z$, right or wrong |
+| SimPO (Meng et al. 2024) | pair | no | mean | $m^+ - m^- \to \infty$ | leads beyond $\gamma/\beta$ |
+| ORPO (Hong et al. 2024) | pair, plus SFT | no | mean | odds ratio $\to \infty$ | pairs in order |
 
 If the chosen answer wins with probability $p$, DPO's best $h$ is $\frac1\beta \log \frac{p}{1-p}$, infinite at $p = 1$; IPO's is $(p - \frac12)/\tau$.
-
-Sum or mean moves $\beta$ by the length; TRL's `ipo` takes means.
+KTO needs no pairs, only answers called good or bad; $z$ is an estimate of the KL to the reference. TRL's `ipo` takes means.
 """
 
 # %% [markdown] exercise="direct_alignment.ipo_kto_simpo"
@@ -438,10 +437,10 @@ begin = int((h == 0).nonzero()[0, 0])
 pull = {name: -torch.autograd.grad(loss.sum(), logps, retain_graph=True)[0][:, 0] for name, loss in curves.items()}
 pull = {name: weight / weight[begin] for name, weight in pull.items()}
 shown = (h >= -12) & (h <= 12)  # beyond, an answer would be more than certain
-ends = {name: float(w[int((h == 30).nonzero()[0, 0])]) for name, w in pull.items() if name[:3] in ("DPO", "IPO", "KTO")}
+wrong, ends = ({name: float(w[int((h == at).nonzero()[0, 0])]) for name, w in pull.items() if name[:3] in ("DPO", "IPO", "KTO")} for at in (-30, 30))
 turned = [name.split(",")[1].strip() if "smoothed" in name else name.split(",")[0] for name, x in ends.items() if x < 0]
-claim = (f"At h = 30 nats DPO still pulls with {ends['DPO, β = 0.1']:.0%} of its first strength, KTO with {ends['KTO, β = 0.1, z = 0']:.0%}; "
-         f"pushing back by then: {' and '.join(turned)}")
+claim = (f"Wrong by 30 nats: DPO pulls {wrong['DPO, β = 0.1']:.1f} times as hard as at h = 0, KTO {wrong['KTO, β = 0.1, z = 0']:.1f} times; "
+         f"right by 30: {' and '.join(turned)} push back")
 with style():
     fig, (left, right) = new_figure(1, 2, title=claim, width=9.8, height=4.9)
     for index, (name, loss) in enumerate(curves.items()):
@@ -449,7 +448,7 @@ with style():
         left.plot(h[kept], (loss / loss[begin]).detach()[kept], label=name, **series_look(index, int(kept.sum())))
         right.plot(h[kept], pull[name][kept], **series_look(index, int(kept.sum())))
     left.set(xlabel="h, log-ratio of the pair (nats)", ylabel="loss, relative to h = 0", ylim=(0, 3))
-    right.set(xlabel="h, log-ratio of the pair (nats)", ylabel="pull on h, relative to h = 0", ylim=(-1.1, 2.1))
+    right.set(xlabel="h, log-ratio of the pair (nats)", ylabel="pull on the chosen answer, h = 0: 1", ylim=(-1.1, 2.1))
     fig.legend(loc="outside lower left", ncols=3, fontsize=11)
 Picture(fig, alt=f"{claim}. Losses and their slopes against h from -30 to 60 nats, relative to h = 0; SimPO and ORPO from -12 to 12. "
         + " ".join(f"{name}: pull {float(w[0]):.2f} at h = -30, {float(w[-1]):.2f} at h = 60." for name, w in pull.items() if name in ends))
@@ -480,23 +479,34 @@ def unseen_mass(logps, seen, mass):
 
 # %%
 best, reference = tree.leaf_logps(plan.policy), tree.leaf_logps()
-draws = tree.sample(64, torch.Generator().manual_seed(0)).view(32, 2)  # 32 pairs from the reference
+a, b = tree.sample(1024, torch.Generator().manual_seed(0)).view(2, -1)  # pairs from the reference
+a, b = a[a != b], b[a != b]
+wins = torch.sigmoid(gold[a] - gold[b])  # each pair with its exact label: the chance that a is chosen
 seen = torch.zeros(tree.n_leaves, dtype=torch.bool)
-seen[draws] = True
-print(f"{int(seen.sum())} of {tree.n_leaves} answers occur in the pairs; the reference gives the others {float(reference[~seen].exp().sum()):.5f}")
+seen[torch.cat([a, b])] = True
+
+
+def pairs_loss(logps):
+    """Return DPO's loss of these pairs, each weighed by the chance of its label."""
+    kept, turned = (as_tensor(dpo_loss(logps[x], logps[y], reference[x], reference[y], BETA, 0.0)).double() for x, y in ((a, b), (b, a)))
+    return float((wins * kept + (1 - wins) * turned).mean())
+
+
+print(f"{int(seen.sum())} of {tree.n_leaves} answers occur in {len(a)} pairs; the reference gives the others {float(reference[~seen].exp().sum()):.5f}")
+print(f"the reference:   DPO loss {pairs_loss(reference):.5f}   E[reward] {float(reference.exp() @ gold):5.2f}")
 for mass in (0.0, 0.2, 0.9):
     moved = as_tensor(unseen_mass(best, seen, mass)).double()
-    loss = dpo_loss(*(side[draws[:, i]] for side in (moved, reference) for i in (0, 1)), BETA, 0.0)
-    print(f"unseen mass {mass:.1f}: DPO loss {float(as_tensor(loss).mean()):.5f}   E[reward] {float(moved.exp() @ gold):5.2f}")
+    print(f"unseen mass {mass:.1f}: DPO loss {pairs_loss(moved):.5f}   E[reward] {float(moved.exp() @ gold):5.2f}")
 
 # %% [markdown] tags=["slide"]
 r"""
 ## Play: three policies, one loss
 
-Three answers: good ($r = 1$), bad ($r = -1$), and gibberish ($r = -2$) that nobody ever wrote into a pair; $\pi_\text{ref} = (0.5, 0.45, 0.05)$.
+Three answers: good ($r = 1$), bad ($r = -1$), and gibberish ($r = -2$) that nobody ever wrote into a pair; $\pi_\text{ref} = (0.5, 0.45, 0.05)$. Labels as
+Bradley and Terry have them: good is chosen with probability $\sigma(2) = 0.88$.
 
 1. Move only *unseen*. Which number in the title moves, which stands still?
-2. Set $h$ to 4: the loss is low. Is the policy good?
+2. Raise $h$ to 8. Why does the loss grow again?
 3. At which $h$ and which unseen mass is the *regularised* reward $J$ highest? DPO tells you one of the two.
 """
 
@@ -512,22 +522,24 @@ def three_answers(h, unseen):
     """Show a policy, its loss and what it is worth."""
     odds = toy_ref[:2] * torch.tensor([math.exp(h / 2), math.exp(-h / 2)]).double()
     p = torch.cat([(1 - unseen) * odds / odds.sum(), torch.tensor([unseen]).double()])
-    kl = float((p * (p / toy_ref).log()).sum())
-    loss = math.log1p(math.exp(-0.5 * h))
+    kl = float(torch.special.xlogy(p, p / toy_ref).sum())
+    loss = math.log1p(math.exp(-0.5 * h)) + (1 - 1 / (1 + math.exp(-2))) * 0.5 * h  # a label is wrong with 1 - σ(2)
     return bars({"reference": toy_ref.tolist(), "policy": [round(x, 3) for x in p.tolist()]}, groups=["good", "bad", "gibberish"],
                 ylabel="probability", title=f"DPO loss {loss:.3f}; E[r] {float(p @ toy_r):.2f}, KL {kl:.2f} nats, J = {float(p @ toy_r) - 0.5 * kl:.3f} (β = 0.5)")
 
 
-explorer(three_answers, {"h": Slider(-4, 8, 2, step=0.5, label="h (nats)"), "unseen": Slider(0.01, 0.95, 0.61, step=0.02, label="unseen mass")})
+explorer(three_answers, {"h": Slider(-4, 8, 2, step=0.5, label="h (nats)"), "unseen": Slider(0.0, 0.95, 0.6, step=0.05, label="unseen mass")})
 
 # %% [markdown] tags=["slide"]
 r"""
 ## DPO against the exact optimum
 
-On the sky tree we know $\pi^*$, so we see what DPO *does* and not only what its loss says. Train the small model on $n$ pairs drawn from the reference, labelled by
+(Play: the loss and $J$ are both best at $h = 4$; $J$ wants hardly any unseen mass, of which the loss knows nothing.)
+
+On the sky tree we know $\pi^*$. Train the small model on $n$ pairs drawn from the reference, labelled once each by
 Bradley-Terry; after each step, compare exactly. **Regret** is $J(\pi^*) - J(\pi) = \beta\, \mathrm{KL}(\pi \| \pi^*)$ (unit 03).
 
-And a loss nobody has: over *all* pairs of answers, each weighed by how often it would be drawn, with the labels' exact probabilities.
+For comparison the loss of infinitely many pairs: *all* pairs of answers, as often as the reference would draw them, with exact labels.
 """
 
 # %%
@@ -584,7 +596,8 @@ learning_curves({name: found[:, :, 0] for name, found in runs.items()}, steps, b
 r"""
 ## New pairs from the policy itself
 
-With all pairs the proof keeps its word. Finite data bend it: a rare answer stands in few pairs, always with one label, and its best $h$ is infinite; and mass moves onto answers in no pair.
+With all pairs the proof keeps its word. Finite data bend it, and eight times the pairs help little here: the reference repeats its few favourites, so
+rare answers still stand in few pairs, often with one label only, whose best $h$ is infinite. And mass moves onto answers in no pair (printed).
 
 So stop early, or let the policy write new pairs: **iterative DPO** (Xiong et al. 2023; Guo et al. 2024). In each of eight rounds it answers 64 prompts twice, the labeller compares, one
 pass of DPO follows. The reference stays the base model.
@@ -622,10 +635,12 @@ def examine(model, seed=0):
 
 
 COLUMNS = ("gold", "truth", "helpfulness", "harmlessness", "tone", "KL", "words")
-replies = {name: examine(model) for name, model in (("base", base), ("offline DPO", offline), ("iterative DPO", online))}
+once, _ = align(base, pairs, epochs=1, seed=0)  # as many labels and steps as the iterative run
+replies = {name: examine(model) for name, model in (("base", base), ("offline, once", once), ("offline DPO", offline), ("iterative DPO", online))}
 print(f"{'one run each':<14}" + "".join(f"{c:>13}" for c in COLUMNS))
 for name, (_, found) in replies.items():
     print(f"{name:<14}" + "".join(f"{found[c]:13.2f}" for c in COLUMNS))
+print("One run each decides nothing: the five seeds below do. What to look at: helpfulness, and refusals where nobody asked for any.")
 for i in (0, 1, 4):
     print(f"\n{questions[i].text}" + "".join(f"\n  {name:<14} {texts[i]}" for name, (texts, _) in replies.items()))
 
@@ -633,7 +648,7 @@ for i in (0, 1, 4):
 r"""
 ## Break it: a loss as good
 
-A colleague takes your trainer, the same 512 pairs, the same $\beta = 0.5$, one pass less, and one other argument. The loss falls; fresh pairs are in order about as often as yours. Then somebody reads the answers. Run the next cell only, and decide:
+A colleague takes your trainer, the same 512 pairs, the same $\beta = 0.5$, two passes, and one other argument. The loss falls; fresh pairs are in order about as often as yours. Then somebody reads the answers. Run the next cell only, and decide:
 
 - **A.** chosen and rejected are exchanged in some of the pairs;
 - **B.** over-fitting: 512 pairs are fewer than the policy can remember;
@@ -642,17 +657,21 @@ A colleague takes your trainer, the same 512 pairs, the same $\beta = 0.5$, one 
 Which *measurement* would tell?
 """
 
-# %%
+# %% tags=["hide-input"]
 theirs, their_losses = align(base, pairs, beta=0.5, epochs=2, seed=0, per_token=True)
 replies["theirs"] = examine(theirs)
 worst = max(replies["theirs"][0], key=lambda t: len(t.split()) - len(set(t.split())))
 print(f"their loss: {their_losses[0]:.3f} at first, {sum(their_losses[-4:]) / 4:.3f} in the last four steps")
 print(f"gold reward: base {replies['base'][1]['gold']:.2f}, yours {replies['offline DPO'][1]['gold']:.2f}, theirs {replies['theirs'][1]['gold']:.2f}\n")
-print(worst[:150])
+print(f"typical: {replies['theirs'][0][0][:100]}\nthe worst of 300: {worst[:150]} ...")
 
 # %% tags=["hide-input"]
-in_order = {name: measure(model, fresh, ref_fresh)["in order"] for name, model in (("yours", offline), ("theirs", theirs))}
-print("A. fresh pairs in order: " + ", ".join(f"{name} {x:.0%}" for name, x in in_order.items()) + "  (exchanged labels: below 50 %)")
+from dataclasses import replace
+
+mixed, _ = align(base, encode([replace(p, chosen=p.rejected, rejected=p.chosen) if i % 5 == 0 else p for i, p in enumerate(judged)]), epochs=2, seed=0)
+replies["mixed"] = examine(mixed)  # what A would do: every fifth pair exchanged, on purpose
+for name, key, model in (("yours", "offline DPO", offline), ("theirs", "theirs", theirs), ("every fifth pair exchanged", "mixed", mixed)):
+    print(f"A. {name}: fresh pairs in order {measure(model, fresh, ref_fresh)['in order']:.0%}, KL {replies[key][1]['KL']:.1f} nats")
 
 
 def loss_per_token(model, some, ref):
@@ -676,10 +695,9 @@ bars({name: round(x, 1) for name, x in kl.items()}, ylabel="KL to the reference 
 r"""
 ## Diagnosis: the wrong unit of beta
 
-It is C. A mean over $n$ tokens is an $n$-th of the sum, so $\beta$ has become $\beta / n$: the loss asks for the same margin, and the policy has to go $n$ times as far for it. No pair shows where it
-went: answers that nobody compared.
+It is C. Exchanged labels (A) can give that order of pairs too, but not that KL; and over-fitting (B) is no worse than yours. A mean over $n$ tokens is an $n$-th of the sum, so $\beta$ has become $\beta / n$: the loss asks for the same margin, and the policy has to go $n$ times as far for it, to answers that nobody compared.
 
-Pairs in order and the loss look healthy in all of this. Watch what they cannot see: the KL, the log-probability of chosen answers, samples. Cure: $\beta \cdot n$, or sums.
+Pairs in order and the loss look healthy. Watch what they cannot see: the KL, the log-probability of chosen answers, samples. Cure: $\beta \cdot n$, or sums.
 """
 
 # %% [markdown] tags=["slide"]
@@ -687,7 +705,8 @@ r"""
 ## Does it scale? Five seeds, more pairs
 
 Your runs were one seed each, on 512 pairs. The benchmark in `benchmarks/posttraining` gives every method its tuned settings and five seeds, on the same base model: DPO on thousands of pairs, new pairs in each round, and policy gradients (unit 16) for
-comparison. Look at what each *paid*: labels, or calls of a reward; seconds; nats of KL. The numbers are this course's own, for this small world.
+comparison. Look at what each *paid*: labels, or calls of a reward; seconds; nats of KL. And look at the intervals: with a low $\beta$ one seed would have
+deceived. The numbers are this course's own, for this small world.
 """
 
 # %% tags=["hide-input"]
@@ -715,7 +734,7 @@ else:
     numbers = {name: runs for name, runs in numbers.items() if len(runs) > 1}
     half = {name: t.ppf(0.975, len(runs) - 1) * runs.std(0) / len(runs) ** 0.5 for name, runs in numbers.items()}
     print(f"{'mean ± 95 % t-interval':<24}" + "".join(f"{c:>15}" for c in COLUMNS))
-    print(f"{'base':<24}" + "".join(f"{record['base'].get(c, math.nan):15.2f}" for c in COLUMNS))
+    print(f"{'base':<24}" + "".join(f"{record['base'][c]:15.2f}" if c in record["base"] else f"{'-':>15}" for c in COLUMNS))
     for name, runs in numbers.items():
         print(f"{name:<24}" + "".join(map(show, COLUMNS, runs.mean(0).tolist(), half[name].tolist())))
     means = {name: float(runs.mean(0)[0]) for name, runs in numbers.items()}
@@ -723,6 +742,23 @@ else:
                    ylabel="mean gold reward (points)", target=record["base"]["gold"], target_label="base",
                    title=f"Gold reward after tuning: offline DPO {means['offline DPO']:.2f}, iterative DPO {means['iterative DPO']:.2f}, "
                          f"base {record['base']['gold']:.2f}")
+    widest = max(numbers, key=lambda name: float(half[name][0]))
+    golds = [round(x, 2) for x in sorted(numbers[widest][:, 0].tolist())]
+    print(f"widest interval: {widest}, whose seeds end at {golds}: one of them alone says little")
+picture
+
+# %% tags=["hide-input"]
+picture = None
+if source.exists() and record.get("overfitting"):
+    passes = record["overfitting"]["runs"]
+    losses = {name: torch.tensor([run[key] for run in passes]).double() for name, key in (
+        ("trained pairs", "train_loss"), ("held-out pairs", "held_out_loss"))}
+    means = {name: found.mean(0) for name, found in losses.items()}
+    lowest = int(means["held-out pairs"].argmin()) + 1
+    picture = learning_curves(
+        losses, passes[0]["epochs"], band=(0, 100), higher_is_better=False, xlabel="passes over the pairs", ylabel="DPO loss (nats a pair), β = 0.5",
+        title=f"Over-fitting: held-out loss is lowest after pass {lowest} and ends at {float(means['held-out pairs'][-1]):.2f}, "
+              f"trained pairs' falls to {float(means['trained pairs'][-1]):.2f}")
 picture
 
 # %% [markdown] tags=["slide"]
@@ -746,7 +782,7 @@ r"""
 
 1. $r = \beta \log(\pi/\pi_\text{ref}) + \beta \log Z$; in a pair the constant cancels.
 2. A token's implicit reward is its advantage; values telescope.
-3. Losses differ in what they compare, and in when they stop.
+3. Losses differ in what they compare, and in which pairs they let go; IPO alone has a target.
 4. Sum or mean moves $\beta$ by the length.
 5. No loss over pairs sees the mass of other answers: chosen ones may fall, too.
 6. Certain labels on few pairs pull for ever; new pairs from the policy show what it has come to say.
@@ -754,8 +790,6 @@ r"""
 
 # %%
 recall("direct_alignment.chosen", outcome)
-
-# %%
 quiz("direct_alignment")
 
 # %% [markdown]

@@ -259,8 +259,22 @@ def test_figures_and_exercises_are_there():
     assert len(EXERCISES) == 5 and len(QUIZ) == 6
     stated = [c.exercise for c in read_lesson(LESSON).cells if c.exercise and c.kind == "code"]
     assert stated == [e.id for e in EXERCISES]
-    assert len(re.findall(r"^(?:token_strip|bars|learning_curves|Picture)\(|^    picture = bars\(",
-                          source, re.MULTILINE)) == 6
+    assert len(re.findall(r"^(?:    picture = )?(?:token_strip|bars|learning_curves|Picture)\(",
+                          source, re.MULTILINE)) == 7
+
+
+def test_the_toy_s_loss_and_its_j_agree_on_h_and_not_on_unseen_mass():
+    """Good, bad and gibberish: the labels' expected loss is lowest at h = 4, and so is J."""
+    ref, r = torch.tensor([0.5, 0.45, 0.05]).double(), torch.tensor([1.0, -1.0, -2.0]).double()
+    best = ref * (r / BETA).exp() / (ref * (r / BETA).exp()).sum()
+    assert float((best / ref).log()[:2] @ torch.tensor([1.0, -1.0]).double()) == pytest.approx(4)
+    assert float(best[2]) < 0.001 and round(1 / (1 + math.exp(-2)), 2) == 0.88
+    h = torch.linspace(-4, 8, 25, dtype=torch.float64)
+    wrong = 1 - 1 / (1 + math.exp(-2))
+    loss = torch.nn.functional.softplus(-BETA * h) + wrong * BETA * h
+    assert float(h[loss.argmin()]) == 4
+    pair = torch.tensor([2.0]), torch.zeros(1), torch.zeros(1), torch.zeros(1)
+    assert float(dpo_loss(*pair, BETA, 0.1)) == pytest.approx(0.4133, abs=1e-4)
 
 
 @pytest.mark.slow
