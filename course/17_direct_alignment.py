@@ -7,7 +7,7 @@ the policy itself, with no reward model and no sampling. It is cheap, and it is 
 
 **Afterwards you can**
 
-- derive DPO, and tell IPO, KTO and SimPO from it and from each other,
+- derive DPO, and tell IPO, KTO and SimPO from it,
 - read rewards, advantages and values off a language model,
 - say what no loss over pairs can see, and measure it.
 """
@@ -268,11 +268,11 @@ Picture(fig, alt=f"{claim}. Log-ratios of trained pairs after each pass: chosen 
 r"""
 ## Likelihood displacement
 
-The loss wants $h$ to grow, and says nothing of the two terms: both may fall. Pal et al. (2024) saw it where two answers share most of their words,
-Razin et al. (2025) where the model represents them alike. Probabilities sum to 1: what these answers lose, others get.
+The loss wants $h$ to grow: both terms may fall. Pal et al. (2024) saw it where two answers share most words,
+Razin et al. (2025) where the model represents them alike. What these lose, others get.
 
 And it over-fits. On trained pairs the loss goes on falling, for each was labelled once, with certainty: the best $h$ of such a pair is
-infinite. Fresh pairs do not follow. (200 pairs and a falling learning rate say little about *which* pass was best; five seeds come later.)
+infinite. Fresh pairs do not follow. (*Which* pass is best, five seeds will tell.)
 """
 
 # %% [markdown] exercise="direct_alignment.implicit_reward"
@@ -378,14 +378,14 @@ r"""
 
 | loss | compares | reference | log π | lowest at | pulls least at |
 |---|---|---|---|---|---|
-| DPO | pair | yes | sum | $h \to \infty$ | pairs in order |
+| DPO | pair | yes | sum | $h \to \infty$ | large $h$ |
 | IPO (Azar et al. 2023) | pair | yes | sum | $h = \frac{1}{2\tau}$ | its target |
-| KTO (Ethayarajh et al. 2024) | each with $z$ | yes | sum | $\ell^\pm \to \pm\infty$ | far from $z$, right or wrong |
-| SimPO (Meng et al. 2024) | pair | no | mean | $m^+ - m^- \to \infty$ | leads beyond $\gamma/\beta$ |
-| ORPO (Hong et al. 2024) | pair, plus SFT | no | mean | odds ratio $\to \infty$ | pairs in order |
+| KTO (Ethayarajh et al. 2024) | each with $z$ | yes | sum | $\ell^\pm \to \pm\infty$ | far from $z$ |
+| SimPO (Meng et al. 2024) | pair | no | mean | $m^+ - m^- \to \infty$ | large leads |
+| ORPO (Hong et al. 2024) | pair + SFT | no | mean | odds $\to \infty$ | large odds |
 
-If the chosen answer wins with probability $p$, DPO's best $h$ is $\frac1\beta \log \frac{p}{1-p}$, infinite at $p = 1$; IPO's is $(p - \frac12)/\tau$.
-KTO needs no pairs, only answers called good or bad; $z$ is an estimate of the KL to the reference. TRL's `ipo` takes means.
+If $p$ is the chance of the label, DPO's best $h$ is $\frac1\beta \log \frac{p}{1-p}$, infinite at $p = 1$; IPO's is $(p - \frac12)/\tau$.
+KTO needs no pairs; $z$ estimates the KL.
 """
 
 # %% [markdown] exercise="direct_alignment.ipo_kto_simpo"
@@ -534,12 +534,11 @@ explorer(three_answers, {"h": Slider(-4, 8, 2, step=0.5, label="h (nats)"), "uns
 r"""
 ## DPO against the exact optimum
 
-(Play: the loss and $J$ are both best at $h = 4$; $J$ wants hardly any unseen mass, of which the loss knows nothing.)
+(Play: loss and $J$ are best at $h = 4$; only $J$ minds unseen mass.)
 
-On the sky tree we know $\pi^*$. Train the small model on $n$ pairs drawn from the reference, labelled once each by
-Bradley-Terry; after each step, compare exactly. **Regret** is $J(\pi^*) - J(\pi) = \beta\, \mathrm{KL}(\pi \| \pi^*)$ (unit 03).
+On the sky tree we know $\pi^*$. Train the small model on $n$ pairs from the reference, labelled once each; compare exactly. **Regret** is $J(\pi^*) - J(\pi) = \beta\, \mathrm{KL}(\pi \| \pi^*)$ (unit 03).
 
-For comparison the loss of infinitely many pairs: *all* pairs of answers, as often as the reference would draw them, with exact labels.
+For comparison, infinitely many pairs: all, as often as the reference draws them, with exact labels.
 """
 
 # %%
@@ -596,11 +595,11 @@ learning_curves({name: found[:, :, 0] for name, found in runs.items()}, steps, b
 r"""
 ## New pairs from the policy itself
 
-With all pairs the proof keeps its word. Finite data bend it, and eight times the pairs help little here: the reference repeats its few favourites, so
-rare answers still stand in few pairs, often with one label only, whose best $h$ is infinite. And mass moves onto answers in no pair (printed).
+With all pairs the proof keeps its word. Eight times the pairs help little here: the reference repeats its few favourites, so
+rare answers stand in few pairs, often with one label, whose best $h$ is infinite. And mass moves onto unseen answers.
 
 So stop early, or let the policy write new pairs: **iterative DPO** (Xiong et al. 2023; Guo et al. 2024). In each of eight rounds it answers 64 prompts twice, the labeller compares, one
-pass of DPO follows. The reference stays the base model.
+pass of DPO follows.
 """
 
 # %%
@@ -695,7 +694,7 @@ bars({name: round(x, 1) for name, x in kl.items()}, ylabel="KL to the reference 
 r"""
 ## Diagnosis: the wrong unit of beta
 
-It is C. Exchanged labels (A) can give that order of pairs too, but not that KL; and over-fitting (B) is no worse than yours. A mean over $n$ tokens is an $n$-th of the sum, so $\beta$ has become $\beta / n$: the loss asks for the same margin, and the policy has to go $n$ times as far for it, to answers that nobody compared.
+It is C. Exchanged labels (A) give no such KL; over-fitting (B) does not tell yours from theirs. A mean over $n$ tokens is an $n$-th of the sum, so $\beta$ has become $\beta / n$: the loss asks for the same margin, and the policy has to go $n$ times as far for it, to answers that nobody compared.
 
 Pairs in order and the loss look healthy. Watch what they cannot see: the KL, the log-probability of chosen answers, samples. Cure: $\beta \cdot n$, or sums.
 """
@@ -705,8 +704,8 @@ r"""
 ## Does it scale? Five seeds, more pairs
 
 Your runs were one seed each, on 512 pairs. The benchmark in `benchmarks/posttraining` gives every method its tuned settings and five seeds, on the same base model: DPO on thousands of pairs, new pairs in each round, and policy gradients (unit 16) for
-comparison. Look at what each *paid*: labels, or calls of a reward; seconds; nats of KL. And look at the intervals: with a low $\beta$ one seed would have
-deceived. The numbers are this course's own, for this small world.
+comparison. Look at what each *paid*: labels or rewards; seconds; nats of KL. And at the intervals: with a low $\beta$ one seed would have
+deceived.
 """
 
 # %% tags=["hide-input"]
@@ -782,7 +781,7 @@ r"""
 
 1. $r = \beta \log(\pi/\pi_\text{ref}) + \beta \log Z$; in a pair the constant cancels.
 2. A token's implicit reward is its advantage; values telescope.
-3. Losses differ in what they compare, and in which pairs they let go; IPO alone has a target.
+3. Losses differ in what they compare, and which pairs they let go.
 4. Sum or mean moves $\beta$ by the length.
 5. No loss over pairs sees the mass of other answers: chosen ones may fall, too.
 6. Certain labels on few pairs pull for ever; new pairs from the policy show what it has come to say.
