@@ -548,7 +548,7 @@ import os
 if os.environ.get("TUTORLIB_DATA"):
     people = rewards.embed_pairs(rewards.load_human_pairs(), rewards.HashedWords(512))
     learn, test = rewards.split_pairs(people, 0.8, torch.Generator().manual_seed(0))
-    w = rewards.fit_linear_reward(learn.chosen, learn.rejected, l2=0.3)
+    w = rewards.fit_linear_reward(learn.chosen, learn.rejected, l2=1.0)
     found = rewards.pairwise_accuracy(test.chosen.double() @ w, test.rejected.double() @ w)
     print(f"{len(learn):,} pairs of real people: right on {found} of the others")
 else:

@@ -100,6 +100,20 @@ def test_choices_teach_a_taste_and_more_of_them_teach_it_better(n, at_least):
         assert taste.held_out_loss < 0.65
 
 
+def test_a_coin_s_choices_are_not_foreseen_when_they_are_left_out():
+    """In the fit itself thirty tossed choices are explained almost perfectly."""
+    found = []
+    for seed in range(6):
+        session = LabellingSession.new(30, seed=seed)
+        answer_all(session, Labeller(error_rate=1.0), seed)
+        taste = learn_taste(session)
+        fitted = [(taste.score([q.left]) > taste.score([q.right])).item() == (label == 1)
+                  for q, label in session.judged()]
+        found.append((sum(fitted) / 30, taste.held_out_accuracy))
+    inside, outside = torch.tensor(found).mean(0).tolist()
+    assert inside > 0.9 and 0.3 < outside < 0.65, found
+
+
 def test_opposite_choices_teach_the_opposite_taste(friend):
     turned = {"left": "right", "right": "left"}
     contrary = LabellingSession(friend.questions, [turned[c] for c in friend.choices])
