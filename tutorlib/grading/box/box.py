@@ -105,9 +105,10 @@ class Box:
     def ask(self, op: str, seconds: float, **fields: Any) -> dict:
         """Send one request and return the reply; raises what the learner's code raised."""
         self._check_alive()
-        self._count += 1
-        number, callables = self._count, []
-        data, sender = request.pack({"op": op, "id": number, **fields}, callables)
+        callables: list[Callable] = []
+        data, sender = request.pack({"op": op, **fields}, callables)
+        self._count += 1  # on both sides
+        number = self._count
         leaves = [t for t in sender.tensors if t.requires_grad]
 
         def attach(value: torch.Tensor, output: int) -> torch.Tensor:

@@ -84,17 +84,21 @@ class Session:
     def run(self) -> None:
         """Answer requests until they end."""
         ways = {"load": self._load, "value": self._value, "call": self._call, "slope": self._slope}
+        number = 0  # requests are counted on both sides
         while (data := self._channel.receive()) is not None:
-            message, inputs = request.unpack(data, self._ask)
-            outputs: list[torch.Tensor] = []
+            number += 1
+            inputs: dict[int, torch.Tensor] = {}
             try:
+                message, inputs = request.unpack(data, self._ask)
                 reply = ways[message["op"]](message, inputs, data)
             except BaseException as problem:
                 reply = {"kind": "raised", **described(problem)}
-            self._reply(message["id"], reply, inputs, outputs)
+            self._reply(number, reply, inputs)
 
-    def _reply(self, number: int, reply: dict, inputs: dict, outputs: list) -> None:
+    def _reply(self, number: int, reply: dict, inputs: dict) -> None:
         """Send a reply; a value of a type that cannot be sent becomes an error that says so."""
+        outputs: list[torch.Tensor] = []
+
         def grad(tensor: torch.Tensor) -> int:
             outputs.append(tensor)
             return len(outputs) - 1
@@ -206,7 +210,8 @@ def described(error: BaseException) -> dict:
     if not len(args) == len(error.args) <= 3:
         args = [words]
     lines = guard.own_lines(error) or _syntax_place(error)
-    return {"error": _clean(type(error).__name__[:80]), "words": words, "args": args,
+    kind = TypeError if isinstance(error, wire.UnsendableError) else type(error)
+    return {"error": _clean(kind.__name__[:80]), "words": words, "args": args,
             "lines": _clean(lines[:1500])}
 
 

@@ -20,7 +20,7 @@ from tutorlib.grading.box.wire import DTYPES
 
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 _STAY = ("tutorlib.exercises", "tutorlib.grading", "tests", "conftest", "__main__")
-_FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, types.MethodType)
+_IMPORTED = ("numpy", "torch", "tutorlib", "copyreg", "math", "operator", "builtins", "_operator")
 _PLAIN = (bool, int, float, str, type(None), torch.Tensor, tuple, list, dict)
 
 
@@ -72,12 +72,17 @@ class Sender(pickle.Pickler):
 
 
 def _stays(value: Any) -> bool:
-    """Whether a value must not, or cannot, be pickled: functions, and objects of graders."""
+    """Whether a value must not, or cannot, be pickled: functions, and objects of graders.
+
+    Functions of the libraries that a box has are imported there by name.
+    """
     if isinstance(value, type):
         return False
-    if isinstance(value, _FUNCTIONS):
-        return True
-    return type(value).__module__.startswith(_STAY)
+    if isinstance(value, types.FunctionType | types.BuiltinFunctionType):
+        module = value.__module__ or ""
+        named = "<" not in value.__qualname__ and "." not in value.__qualname__
+        return not named or module.split(".")[0] not in _IMPORTED or module.startswith(_STAY)
+    return isinstance(value, types.MethodType) or type(value).__module__.startswith(_STAY)
 
 
 def pack(message: dict, callables: list[Callable] | None = None) -> tuple[bytes, Sender]:

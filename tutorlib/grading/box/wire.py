@@ -124,8 +124,8 @@ def _container_node(value, buffers, grad, depth):
     if kind is dict:
         return ["d", [[_key_node(k, depth), _node(v, buffers, grad, depth)]
                       for k, v in value.items()]]
-    raise UnsendableError(f"a {kind.__name__} cannot be sent to the grader; return numbers, lists, "
-                          "arrays or tensors")
+    raise UnsendableError(f"a value of type {kind.__name__} cannot be sent to the grader; return "
+                          "numbers, lists, arrays or tensors")
 
 
 def _key_node(key, depth):
