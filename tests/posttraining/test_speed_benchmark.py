@@ -1,6 +1,7 @@
 """The benchmark of training steps: its wide model, its verdicts, and a small run."""
 
 import importlib
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tutorlib.posttraining import collate_preferences, encode_preferences
 from tutorlib.tinytalk import load
 
 FOLDER = Path(__file__).parents[2] / "benchmarks" / "posttraining" / "speed"
@@ -41,10 +43,29 @@ def test_verdicts_name_what_misses_a_goal(module):
     rows = [row("dpo", "base", 1.0, 1.0, 1.2), row("rloo", "base", 1.0, 1.5, 1.4),
             row("ppo", "1M", 1.2, 1.0, None)]
     ahead, base, bare = speed.verdicts(rows)
-    assert ahead == "Ahead of TRL in every row: met; least 1.20."
-    assert base == "Ahead of TRL by 1.3 at base size: MISSED by DPO base (1.20); least 1.20."
-    assert bare == ("Of the bare loop's time at most 1.1: MISSED by PPO 1M (0.83); least 0.83.")
+    assert ahead == "Ahead of TRL in every row: met; least 1.20 times the rate."
+    assert base == ("Ahead of TRL by 1.3 at base size: MISSED by DPO base (1.20); "
+                    "least 1.20 times the rate.")
+    assert bare == ("Of the bare loop's time at most 1.1: MISSED by PPO 1M (0.83); "
+                    "least 0.83 times the rate.")
     assert speed.line(rows[2]) == "| PPO | 1M | 27 | 32 | - | - | 0.83 | 100 | 100 | - |"
+
+
+def test_the_committed_figures_are_those_on_the_page(module):
+    results = json.loads((FOLDER / "results.json").read_text(encoding="utf-8"))
+    assert module("speed").report(results) in (FOLDER / "README.md").read_text(encoding="utf-8")
+    assert len(results["rows"]) == 8
+
+
+def test_four_of_ten_places_of_a_batch_of_pairs_are_padding(module):
+    """As the page says: where prompts and answers are padded apart."""
+    workload = module("workload")
+    work, n = workload.make_work("base"), workload.PAIRS_PER_STEP
+    pairs = encode_preferences(work.tokenizer, work.prompts[:n], work.chosen[:n],
+                               work.rejected[:n], add_special_tokens=False)
+    batch = collate_preferences(pairs)
+    kept = torch.cat([batch.prompt_mask, batch.completion_mask], 1).double().mean()
+    assert 0.55 < float(kept) < 0.65
 
 
 @pytest.mark.slow

@@ -155,7 +155,7 @@ def verdicts(rows: list[dict]) -> list[str]:
         missed = [f"{name} ({ratio:.2f})" for name, ratio in ratios.items() if ratio < least]
         if ratios:
             found.append(f"{text}: {'MISSED by ' + ', '.join(missed) if missed else 'met'}; "
-                         f"least {min(ratios.values()):.2f}.")
+                         f"least {min(ratios.values()):.2f} times the rate.")
     return found
 
 
