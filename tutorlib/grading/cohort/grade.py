@@ -134,7 +134,9 @@ def _run(exercise: Exercise, runner: Runner, found: Found, errors: list[str], pl
         return row(exercise, plan, FAILED, "error", why + _lost_name(errors), found)
     judged = _judged(exercise, answer, found, errors, plan)
     if runner.why and judged["stage"] not in ("time limit", ""):
-        judged["message"] = f"your answer ended its process: {runner.why}"
+        judged["message"] = (  # an exit code could carry what was seen
+            "On a hidden case the answer ended its process." if judged["hidden"]
+            else f"your answer ended its process: {runner.why}")
     return judged
 
 
