@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from tutorlib.errors import TutorlibError
+from tutorlib.errors import GradingError, TutorlibError
 from tutorlib.syllabus import course_root
 
 
@@ -149,8 +149,9 @@ def run(
 
 @app.command()
 def grade(
-    submissions: Annotated[Path, typer.Argument(help="Folder or zip of the learners' notebooks.")],
-    out: Annotated[Path, typer.Option(help="Folder for the grades.")],
+    submissions: Annotated[Path | None, typer.Argument(
+        help="Folder or zip of the learners' notebooks.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the grades.")] = None,
     seed_file: Annotated[Path | None, typer.Option(
         help="The cohort's secret; made if absent. Default: cohort.seed in --out.")] = None,
     unit: Annotated[list[str] | None, typer.Option(
@@ -162,8 +163,18 @@ def grade(
     memory: Annotated[int, typer.Option(min=256, help="MB that a notebook may take.")] = 2048,
     trust_submissions: Annotated[bool, typer.Option(
         "--trust-submissions", help="Run them without a box, with your own rights.")] = False,
+    doctor: Annotated[bool, typer.Option(
+        "--doctor", help="Attack a box of this machine and say what holds; grade nothing.")] = False,
 ) -> None:
     """Grade a cohort's notebooks: a record, a feedback page and a line in grades.csv for each."""
+    if doctor:
+        from tutorlib.grading.box.doctor import report
+
+        text, good = report()
+        typer.echo(text)
+        raise typer.Exit(0 if good else 1)
+    if submissions is None or out is None:
+        raise GradingError("give the folder or zip of submissions, and --out for the grades")
     from tutorlib.grading.cohort.command import grade
 
     grade(submissions, out, seed_file=seed_file, units=tuple(unit or ()), course=course,

@@ -11,7 +11,7 @@ import tutorlib
 from tutorlib.cli import app
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "HOME.md")
+PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "HOME.md", "docs/instructor.md")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
 

@@ -52,6 +52,7 @@ def test_from_handing_out_to_the_gradebook(typed, tmp_path, in_this_process):
 
 
 @pytest.mark.parametrize("arguments, told", [
+    (["grade"], "give the folder"), (["grade", "{tmp}"], "--out"),
     (["grade", "{tmp}/none", "--out", "{tmp}/out", "--trust-submissions"], "neither a folder"),
     (["export", "blackboard", "{tmp}", "--out", "x"], "no export 'blackboard'"),
     (["export", "csv", "{tmp}", "--out", "x"], "holds no records"),

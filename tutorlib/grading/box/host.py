@@ -28,7 +28,7 @@ PRELOADED = (
     "tutorlib.lm", "tutorlib.rewards", "tutorlib.posttraining", "tutorlib.tinytalk",
     "tutorlib.grading.compare",
 )
-START_SECONDS = 120.0  # importing torch on a slow, busy machine
+START_SECONDS = 300.0  # importing torch on a slow, busy machine
 ANSWER_SECONDS = 20.0  # for a fork, or an end
 _slots = itertools.count()
 # A process that dies with its parent dies with the *thread* that started it: this one stays.

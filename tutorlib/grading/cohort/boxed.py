@@ -1,0 +1,56 @@
+"""A runner in a box: one box for each exercise, made by the process that grades."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from tutorlib.grading.box import Box, BoxDiedError, Cell, Tier, best_tier, open_box
+from tutorlib.grading.box import Limits as BoxLimits
+from tutorlib.grading.box.tiers import TIERS
+from tutorlib.grading.cohort.answers import Piece
+from tutorlib.grading.cohort.runners import Limits, OpenRunner
+from tutorlib.grading.exercise import Exercise
+from tutorlib.grading.guard import TimeLimitReached
+
+
+class Boxed:
+    """One exercise's code in a box of a tier."""
+
+    def __init__(self, tier: str, limits: Limits):
+        """Open the box; raises BoxError where that fails."""
+        self.tier = tier
+        chosen: Tier = next(t for t in TIERS if t.name == tier)
+        self._box: Box = open_box(chosen, BoxLimits(memory=limits.memory << 20,
+                                                    cpu_seconds=max(1, round(limits.seconds))))
+
+    @property
+    def why(self) -> str:
+        """Why the box ended; empty while it lives."""
+        return self._box.why
+
+    def load(self, pieces: Sequence[Piece], forbidden: Sequence[str]) -> list[str]:
+        """Run pieces in the box."""
+        cells = [Cell(piece.source, f"cell {piece.cell}") for piece in pieces]
+        try:
+            return [problem or "" for problem in self._box.load(cells, forbidden)]
+        except (BoxDiedError, TimeLimitReached):  # ``why`` tells
+            return [""] * len(pieces)
+
+    def answer(self, exercise: Exercise) -> Any:
+        """Return a stand-in for the learner's function, or the value."""
+        with contextlib.suppress(TimeLimitReached):
+            return self._box.answer(exercise.name, exercise.time_limit)
+        return None
+
+    def close(self) -> None:
+        """End the box."""
+        self._box.close()
+
+
+def boxes() -> tuple[OpenRunner, str]:
+    """Return (how to open a box, its tier); raises NoBoxError, saying what each tier lacks."""
+    tier = best_tier()
+    return partial(Boxed, tier.name), tier.name
