@@ -164,7 +164,7 @@ def grade(
     trust_submissions: Annotated[bool, typer.Option(
         "--trust-submissions", help="Run them without a box, with your own rights.")] = False,
     doctor: Annotated[bool, typer.Option(
-        "--doctor", help="Attack a box of this machine and say what holds; grade nothing.")] = False,
+        "--doctor", help="Attack a box of this machine, say what holds, grade nothing.")] = False,
 ) -> None:
     """Grade a cohort's notebooks: a record, a feedback page and a line in grades.csv for each."""
     if doctor:
