@@ -132,3 +132,14 @@ def report() -> tuple[str, bool]:
     more = NOT_IN_LANDLOCK if tier is tiers.LANDLOCK else ()
     lines += ["Not promised:", *(f"  - {text}" for text in (*NOT_PROMISED, *more))]
     return "\n".join(lines), all(f.held for f in findings)
+
+
+def main() -> None:
+    """Print the report; the exit code is 1 where no tier holds all its promises."""
+    text, sound = report()
+    print(text)
+    raise SystemExit(0 if sound else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -152,10 +152,16 @@ def _tensor_node(value: torch.Tensor, buffers, grad):
     if name is None or plain.device.type == "meta":
         raise UnsendableError(f"a tensor of type {plain.dtype} on {plain.device} cannot be sent "
                               "to the grader")
-    plain = plain.cpu().resolve_conj().resolve_neg().contiguous()
-    buffers.append(plain.reshape(-1).view(torch.uint8).numpy().tobytes())
+    buffers.append(raw_bytes(plain))
     number = grad(value) if grad is not None and value.requires_grad else None
     return ["T", name, list(plain.shape), number]
+
+
+def raw_bytes(value: torch.Tensor) -> bytes:
+    """Return the entries of a dense tensor, bit for bit, in row-major order."""
+    plain = value.detach().cpu().resolve_conj().resolve_neg()
+    plain = plain.clone(memory_format=torch.contiguous_format)  # an expanded one has no stride
+    return plain.reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
 def _array_node(value, buffers):
