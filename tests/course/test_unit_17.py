@@ -285,4 +285,4 @@ def test_the_lesson_goes_on_with_answers_in_another_style():
                ("rounds=8, prompts_per_round=64", "rounds=2, prompts_per_round=32"),
                ("STEPS, EVERY = 36, 4", "STEPS, EVERY = 8, 4")]
     names = run_lesson(LESSON, EXERCISES, "numpy", shorter)
-    assert names["outcome"] in names["FATES"] and len(names["runs"]) == 3
+    assert names["outcome"] in names["FATES"] and len(names["replies"]) > 3
