@@ -172,6 +172,7 @@ def align(model, pairs, beta=0.5, epochs=1, rate=2e-3, batch_size=32, seed=None,
 
 # %% tags=["hide-input"]
 import tempfile
+import warnings
 
 from datasets import Dataset, disable_progress_bars
 from transformers import AutoModelForCausalLM, PrinterCallback
@@ -189,6 +190,7 @@ class Recording(DPOTrainer):
 
 
 disable_progress_bars()
+warnings.filterwarnings("ignore", "`is_gradient", FutureWarning)  # of transformers, about a name that TRL still uses
 first, theirs, folder = judged[:128], [], tempfile.mkdtemp()
 base.save_pretrained(folder)  # TRL reloads the reference from where the model came from: save it first
 trainer = Recording(
