@@ -3,10 +3,8 @@
 This is all of it but the buttons: a session holds pairs and choices, saves and replays them as
 JSON, and a linear reward is fitted to the choices on counts of words. So a taste is a worth for
 each word: the reward of an answer is a sum over its words, and one sees which of them earned it;
-it cannot depend on the question. Thirty choices teach no more: of the picks for a persona who
-likes a friendly tone, 71 to 77 % are polite by counts of words, 47 % by hidden states of the base
-model, and 30 % of what they are picked from. The fit is penalised, and the accuracy reported is
-that on choices left out.
+it cannot depend on the question, and thirty choices teach no more. The fit is penalised, and the
+accuracy reported is that on choices left out.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ def test_learners_are_read_off_the_names_that_platforms_give(label, expected):
 @pytest.mark.parametrize("layout", [
     ("anna.ipynb", "bert.ipynb"),
     ("anna/00_start_here.ipynb", "bert/00_start_here.ipynb"),
-    ("anna/work/homework.ipynb", "bert/homework.ipynb"),
+    ("anna/handed_in/homework.ipynb", "bert/homework.ipynb"),
 ])
 @pytest.mark.parametrize("kind", ["folder", "zip", "zip of a folder"])
 def test_a_notebook_or_a_folder_for_each_learner(tmp_path, layout, kind):
