@@ -145,7 +145,7 @@ def _notes(ways: dict, by: str, answered: Sequence[CodeCell]) -> tuple[str, ...]
 
 
 def is_stub(source: str, name: str) -> bool:
-    """Whether a cell still is what the worksheet had: ``raise NotImplementedError`` or ``...``.
+    r"""Whether a cell still is what the worksheet had: ``raise NotImplementedError`` or ``...``.
 
     >>> is_stub("def f(x):\n    raise NotImplementedError('write your answer here')", "f")
     True

@@ -78,7 +78,7 @@ def safe_name(text: str) -> str:
     Capitals get one too: some file systems do not tell "Anna" from "anna".
 
     >>> safe_name("alice"), safe_name("../../etc/passwd")
-    ('alice', 'etc_passwd-25fe53bb')
+    ('alice', 'etc_passwd-3754d6cb')
     """
     plain = re.sub(r"[^A-Za-z0-9._@-]+", "_", text).strip("._-")[:60]
     if plain == text == text.lower() and plain not in _DEVICES:
