@@ -135,7 +135,7 @@ class Host:
         """End it and its box: first by its own hand, then by force."""
         self._control.close()
         try:
-            self._process.wait(1.0)
+            self._process.wait(5.0)  # it may have files to remove
         except subprocess.TimeoutExpired:
             try:
                 os.killpg(self._process.pid, signal.SIGKILL)

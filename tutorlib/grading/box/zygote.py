@@ -8,7 +8,8 @@ learner's byte. It speaks with the grader over one socket whose messages are JSO
     <- {"ended": number, "why": "..."}
     -> {"op": "kill", "box": number}
 
-One submission is in a zygote at a time. When the socket closes, everything ends.
+One submission is in a zygote at a time. When the socket closes, everything ends: the kernel closes
+it when the grader is killed, too.
 """
 
 from __future__ import annotations
@@ -16,14 +17,13 @@ from __future__ import annotations
 import json
 import os
 import select
-import shutil
 import signal
 import socket
 import sys
 import tempfile
 import traceback
 
-from tutorlib.grading.box import lock, watch
+from tutorlib.grading.box import folders, lock, watch
 from tutorlib.grading.box.limits import Limits
 from tutorlib.grading.box.system import PR_SET_DUMPABLE, PR_SET_PDEATHSIG, SIGKILL, prctl
 
@@ -35,8 +35,8 @@ def main() -> None:
     """Serve the socket of a descriptor (first argument), in a way, for a slot, with modules."""
     control = socket.socket(fileno=int(sys.argv[1]))
     zygote = Zygote(control, sys.argv[2], int(sys.argv[3]))
-    prctl(PR_SET_PDEATHSIG, SIGKILL)
     if sys.argv[2] == lock.WALLED:  # nothing can be written out here, /tmp neither
+        prctl(PR_SET_PDEATHSIG, SIGKILL)
         tempfile.tempdir = "/tmp"  # and modules that ask for a place at import are not to fail
     _preload(sys.argv[4].split(","))
     prctl(PR_SET_DUMPABLE, 0)  # a process of the same user may not look into it
@@ -69,6 +69,10 @@ class Zygote:
         self._control, self._way, self._slot = control, way, slot
         self._number, self._middle, self._child, self._home = 0, 0, 0, ""
         self._limits, self._base, self._why = Limits(), 0, ""
+        self._folder, self._held = "", -1
+        if way == lock.LANDLOCKED:
+            folders.sweep()
+            self._folder, self._held = folders.claim()
 
     def send(self, message: dict) -> None:
         """Tell the grader; if it is gone, so is this process."""
@@ -109,7 +113,7 @@ class Zygote:
         uid = lock.spare_uid(self._slot)
         self._home = "/tmp"
         if self._way == lock.LANDLOCKED:
-            self._home = tempfile.mkdtemp(prefix="tutorlib-box-")
+            self._home = tempfile.mkdtemp(dir=self._folder)
             if uid is not None:
                 os.chown(self._home, uid, uid)
         own = lock.Lock(self._way, uid, self._home, limits)
@@ -133,6 +137,8 @@ class Zygote:
         try:
             os.close(reports)
             self._control.close()
+            if self._folder:
+                os.close(self._held)
             if own.way == lock.WALLED:
                 lock.leave_namespaces()
                 inner = os.fork()
@@ -185,15 +191,16 @@ class Zygote:
 
     def _finish(self, why: str) -> None:
         """Forget the child and what it left."""
-        if self._way == lock.LANDLOCKED:
-            shutil.rmtree(self._home, ignore_errors=True)
+        if self._folder:
+            folders.remove(self._home)
         self._child = 0
         self.send({"ended": self._number, "why": why})
 
     def _end_all(self) -> None:
-        """End this process and its child."""
+        """End this process and its child, and leave no folder."""
         if self._child:
             self._stop("")
-            if self._way == lock.LANDLOCKED:
-                shutil.rmtree(self._home, ignore_errors=True)
+            os.waitpid(self._middle, 0)
+        if self._folder:
+            folders.remove(self._folder)
         os._exit(0)

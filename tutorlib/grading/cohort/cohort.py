@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from tutorlib.errors import GradingError
 from tutorlib.grading.cohort.course import Course
 from tutorlib.grading.cohort.grade import Plan, unreadable
 from tutorlib.grading.cohort.journal import Journal, Memory, write_file
-from tutorlib.grading.cohort.pool import Job, Pool, grade_here
+from tutorlib.grading.cohort.pool import Pool, grade_here
 from tutorlib.grading.cohort.records import (
     LONG,
     RECORDS,
@@ -31,6 +32,7 @@ from tutorlib.grading.cohort.runners import Limits, OpenRunner
 from tutorlib.grading.cohort.seeds import open_seed
 from tutorlib.grading.cohort.sources import EntryError
 from tutorlib.grading.cohort.submissions import COLLECTED, Intake, Submission, gather
+from tutorlib.grading.cohort.worker import Job
 from tutorlib.syllabus import UNITS, Unit, find_unit
 
 
@@ -42,7 +44,7 @@ class Settings:
     tier: str  # what the journal is told of the runner: one folder, one tier
     seed_file: Path | None = None  # default: "cohort.seed" in the output folder
     units: tuple[str, ...] = ()  # numbers, slugs or stems; all that have exercises when empty
-    workers: int = 1  # processes; 0 grades in this one
+    workers: int = 1  # processes; 0 grades in this one, as Windows does always
     limits: Limits = field(default_factory=Limits)
     course: Course = field(default_factory=Course)
 
@@ -137,7 +139,7 @@ def _grade_missing(intake: Intake, journal: Memory, plan: Plan, settings: Settin
         progress(total - len(left), total)
 
     jobs = _jobs(missing, plan, keep)
-    if settings.workers:
+    if settings.workers and os.name == "posix":
         pool = Pool(plan, settings.open_runner, min(settings.workers, max(1, len(missing))))
         results = pool.run(jobs)
     else:

@@ -7,48 +7,18 @@ the code it runs, is replaced; the exercise it was at is lost and the rest of th
 from __future__ import annotations
 
 import json
-import multiprocessing
-import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
 from multiprocessing.connection import wait
 
 from tutorlib.errors import GradingError
-from tutorlib.grading.cohort.grade import Plan, grade_notebook, lost, unreadable
+from tutorlib.grading.cohort.grade import Plan, lost, unreadable
 from tutorlib.grading.cohort.runners import OpenRunner
+from tutorlib.grading.cohort.worker import Job, Worker, grade_job
 from tutorlib.grading.registry import unit_exercises
 from tutorlib.syllabus import find_unit
 
 GRACE = 60.0  # seconds beyond the notebook's own before its worker is killed
-
-
-@dataclass
-class Job:
-    """One notebook to grade."""
-
-    key: str
-    unit: str  # number
-    data: bytes
-    done: dict[str, dict] = field(default_factory=dict)  # rows so far, after a worker was lost
-    current: str = ""  # the exercise being graded
-    deaths: int = 0  # of workers that were not at any exercise
-    started: float = 0.0
-
-
-def grade_job(job: Job, plan: Plan, open_runner: OpenRunner,
-              tell: Callable[[dict], None] = lambda event: None) -> dict:
-    """Grade one job in this process; whatever happens, there is a result."""
-    exercises = unit_exercises(find_unit(job.unit).slug)
-    try:
-        return grade_notebook(job.data, exercises, plan, open_runner, job.done,
-                              lambda e: tell({"begin": e}), lambda r: tell({"row": r}))
-    except Exception as problem:  # a fault of the grader's must not stop the batch
-        reason = f"the grader failed ({type(problem).__name__}: {problem}); please report it"
-        result = unreadable(reason[:500], exercises, plan)
-        for row in result["exercises"]:
-            row["stage"] = "grader"
-        return result
 
 
 def grade_here(jobs: Iterable[Job], plan: Plan, open_runner: OpenRunner,
@@ -58,53 +28,13 @@ def grade_here(jobs: Iterable[Job], plan: Plan, open_runner: OpenRunner,
         yield job.key, grade_job(job, plan, open_runner)
 
 
-def _work(connection, plan: Plan, open_runner: OpenRunner) -> None:
-    """Grade what comes, until the parent is gone: the body of a worker process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def tell(event: dict) -> None:
-        connection.send_bytes(json.dumps(event).encode())
-
-    try:
-        tell({"ready": True})
-        while True:
-            job = connection.recv()
-            tell({"result": grade_job(job, plan, open_runner, tell)})
-    except (EOFError, OSError):
-        return
-
-
-class _Worker:
-    """A worker process, as its parent sees it."""
-
-    def __init__(self, plan: Plan, open_runner: OpenRunner):
-        context = multiprocessing.get_context("spawn")
-        self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_work, args=(theirs, plan, open_runner), daemon=True)
-        self.process.start()
-        theirs.close()
-        self.job: Job | None = None
-        self.ready = False
-
-    def give(self, job: Job) -> None:
-        """Hand over a job."""
-        self.job, job.current, job.started = job, "", time.monotonic()
-        self.pipe.send(job)
-
-    def stop(self) -> None:
-        """End the process at once."""
-        self.process.kill()
-        self.process.join()
-        self.pipe.close()
-
-
 class Pool:
     """A number of workers, and the jobs among them."""
 
     def __init__(self, plan: Plan, open_runner: OpenRunner, workers: int):
         """Nothing starts before ``run``."""
         self._plan, self._open, self._count = plan, open_runner, workers
-        self._workers: list[_Worker] = []
+        self._workers: list[Worker] = []
         self._again: list[Job] = []
 
     def run(self, jobs: Iterable[Job]) -> Iterator[tuple[str, dict]]:
@@ -129,7 +59,7 @@ class Pool:
             if job is None:
                 return
             if not idle:
-                self._workers.append(_Worker(self._plan, self._open))
+                self._workers.append(Worker(self._plan, self._open))
                 idle.append(self._workers[-1])
             worker = idle.pop()
             try:
@@ -137,7 +67,7 @@ class Pool:
             except OSError:  # it died while it had nothing to do
                 self._bury(worker, None)
 
-    def _told(self) -> list[_Worker]:
+    def _told(self) -> list[Worker]:
         """Return the workers that have something to say, are dead, or are out of time."""
         pipes = {worker.pipe: worker for worker in self._workers if worker.job}
         told = [pipes[pipe] for pipe in wait(list(pipes), timeout=1.0)]
@@ -145,10 +75,10 @@ class Pool:
         over = [w for w in pipes.values() if w not in told and w.ready
                 and now - w.job.started > self._plan.limits.seconds + GRACE]
         for worker in over:
-            worker.process.kill()
+            worker.kill()
         return told
 
-    def _hear(self, worker: _Worker) -> Iterator[tuple[str, dict]]:
+    def _hear(self, worker: Worker) -> Iterator[tuple[str, dict]]:
         """Take in one message of a worker."""
         job = worker.job
         try:
@@ -166,7 +96,7 @@ class Pool:
             worker.job = None
             yield job.key, event["result"]
 
-    def _bury(self, worker: _Worker, job: Job | None) -> list[tuple[str, dict]]:
+    def _bury(self, worker: Worker, job: Job | None) -> list[tuple[str, dict]]:
         """Replace a dead worker; its job goes on behind the exercise that was lost."""
         worker.stop()
         self._workers.remove(worker)
