@@ -175,21 +175,36 @@ def copy_value(value):
 
 
 def same(before, after) -> bool:
-    """Whether two values of known types are equal; unknown objects count as the same."""
-    if isinstance(before, torch.Tensor) and isinstance(after, torch.Tensor):
-        equal_shape = before.shape == after.shape and before.dtype == after.dtype
-        return equal_shape and bool(torch.equal(before.nan_to_num(), after.nan_to_num()))
-    if isinstance(before, np.ndarray) and isinstance(after, np.ndarray):
-        return bool(np.array_equal(before, after, equal_nan=before.dtype.kind == "f"))
-    if isinstance(before, list | tuple) and isinstance(after, list | tuple):
+    """Whether two values of known types are equal; unknown objects of one type count as the same.
+
+    >>> same([1.0, float("nan")], [1.0, float("nan")]), same([1], ["1"])
+    (True, False)
+    """
+    if isinstance(before, torch.Tensor) and isinstance(after, torch.Tensor):  # a Parameter's copy
+        return _same_tensors(before.detach(), after.detach())  # is a plain tensor
+    if type(before) is not type(after):
+        return False
+    if isinstance(before, np.ndarray):
+        return before.dtype == after.dtype and bool(
+            np.array_equal(before, after, equal_nan=before.dtype.kind == "f"))
+    if isinstance(before, list | tuple):
         return len(before) == len(after) and all(map(same, before, after))
-    if isinstance(before, dict) and isinstance(after, dict):
+    if isinstance(before, dict):
         return before.keys() == after.keys() and all(same(before[k], after[k]) for k in before)
-    if dataclasses.is_dataclass(before) and type(before) is type(after):
+    if dataclasses.is_dataclass(before):
         return same(vars(before), vars(after))
-    if isinstance(before, int | float | str | bool) and type(before) is type(after):
+    if isinstance(before, int | float | str | complex | bytes | set):
         return before == after or before != before
     return True
+
+
+def _same_tensors(before: torch.Tensor, after: torch.Tensor) -> bool:
+    """Whether two tensors agree in shape, type and every entry; NaN agrees with NaN."""
+    if before.shape != after.shape or before.dtype != after.dtype:
+        return False
+    if before.layout != torch.strided:
+        before, after = before.to_dense(), after.to_dense()
+    return bool(((before == after) | ((before != before) & (after != after))).all())
 
 
 def own_lines(error: BaseException) -> str:

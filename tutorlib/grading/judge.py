@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from tutorlib.grading.compare import Difference, compare
 from tutorlib.grading.exercise import Case, Exercise, Mutant
-from tutorlib.grading.guard import Call, call, copy_value
+from tutorlib.grading.guard import Call, call, copy_value, same
 
 PASSED, FAILED, NOT_ATTEMPTED = "passed", "not passed", "not attempted"
 STUB_MESSAGE = "write your answer here"
@@ -64,8 +64,13 @@ class _Trial:
         return "right" if self.right else "changed inputs" if self.call.changed else "wrong"
 
 
-def evaluate(exercise: Exercise, answer, seed: int = DEFAULT_SEED) -> Result:
-    """Judge ``answer`` on the hand example, the properties and the random cases of ``seed``."""
+def evaluate(exercise: Exercise, answer, seed: int = DEFAULT_SEED,
+             patience: float = 1.0) -> Result:
+    """Judge ``answer`` on the hand example, the properties and the random cases of ``seed``.
+
+    ``patience`` says how many times its limit a call may take by the clock on the wall, where
+    something else limits what it computes.
+    """
     if answer is None or answer is ...:
         return Result(exercise, NOT_ATTEMPTED)
     if exercise.kind == "value":
@@ -73,21 +78,21 @@ def evaluate(exercise: Exercise, answer, seed: int = DEFAULT_SEED) -> Result:
     if not callable(answer):
         return Result(exercise, FAILED, "type", "a function was expected, but this is of "
                       f"type {type(answer).__name__}; pass the function itself, without calling it")
-    hand = _try(exercise, answer, exercise.hand_case())
+    hand = _try(exercise, answer, exercise.hand_case(), patience)
     if _is_stub(hand.call.error):
         return Result(exercise, NOT_ATTEMPTED, printed=hand.call.printed)
     trials = [hand]
     if not hand.call.timed_out:
         for case in exercise.random_cases(seed):
-            trials.append(_try(exercise, answer, case))
+            trials.append(_try(exercise, answer, case, patience))
             if trials[-1].call.timed_out:
                 break
-    return _judge(exercise, answer, trials)
+    return _judge(exercise, answer, trials, patience)
 
 
-def _try(exercise: Exercise, answer, case: Case) -> _Trial:
+def _try(exercise: Exercise, answer, case: Case, patience: float) -> _Trial:
     """Call the answer on one case and compare what comes back."""
-    outcome = call(answer, case.args, case.kwargs, exercise.time_limit)
+    outcome = call(answer, case.args, case.kwargs, patience * exercise.time_limit)
     trial = _Trial(case, outcome)
     if outcome.error is None:
         trial.difference = difference(exercise, outcome.value, case.expected)
@@ -117,12 +122,12 @@ def _judge_value(exercise: Exercise, answer) -> Result:
                   verdicts=("wrong",))
 
 
-def _judge(exercise: Exercise, answer, trials: list[_Trial]) -> Result:
+def _judge(exercise: Exercise, answer, trials: list[_Trial], patience: float) -> Result:
     """Find the first stage that fails, and name the mistake if it is a known one."""
     seconds = sum(t.call.seconds for t in trials)
     printed = next((t.call.printed for t in trials if t.call.printed), "")
     verdicts = tuple(trial.verdict for trial in trials)
-    found = _first_failure(exercise, answer, trials)
+    found = _first_failure(exercise, answer, trials, patience)
     if found is None:
         return Result(exercise, PASSED, printed=printed, seconds=seconds, cases_run=len(trials),
                       verdicts=verdicts)
@@ -135,7 +140,7 @@ def _judge(exercise: Exercise, answer, trials: list[_Trial]) -> Result:
                   mistake, certain, printed, seconds, len(trials), verdicts)
 
 
-def _first_failure(exercise: Exercise, answer, trials: list[_Trial]):
+def _first_failure(exercise: Exercise, answer, trials: list[_Trial], patience: float):
     """Return (stage, trial, message, details) of the first failing stage, or None."""
     for trial in trials:
         if not trial.clean:
@@ -148,7 +153,7 @@ def _first_failure(exercise: Exercise, answer, trials: list[_Trial]):
         return "hand example", hand, _in_words(exercise, hand), ()
     for trial in trials:
         for law in exercise.properties:
-            violated = _violation(exercise, law, answer, trial.case)
+            violated = _violation(exercise, law, answer, trial.case, patience)
             if violated is not None:
                 return "property", trial, f"{law.name}: {violated}", ()
     for trial in trials[1:]:
@@ -162,8 +167,9 @@ def _unclean(exercise: Exercise, trial: _Trial):
     outcome = trial.call
     details = (outcome.where,) if outcome.where else ()
     if outcome.timed_out:
-        return "time limit", trial, (f"your code was stopped after {exercise.time_limit:g} "
-                                     "seconds; does a loop never end?"), details
+        return "time limit", trial, (f"your code was stopped at its limit of "
+                                     f"{exercise.time_limit:g} seconds for a call; does a loop "
+                                     "never end?"), details
     if outcome.error is not None:
         kind = type(outcome.error).__name__
         return "error", trial, f"your code raised {kind}: {str(outcome.error)[:500]}", details
@@ -180,12 +186,28 @@ def _parameter(exercise: Exercise, place: str) -> str:
     return f"`{names[int(number) - 1]}`" if known else place
 
 
-def _violation(exercise: Exercise, law, answer, case: Case) -> str | None:
+def _violation(exercise: Exercise, law, answer, case: Case, patience: float) -> str | None:
     """Return how ``answer`` breaks ``law`` on this case, or None."""
-    outcome = call(law.holds, (answer, case), {}, 4 * exercise.time_limit)
+    seconds = 4 * patience * exercise.time_limit
+    outcome = call(law.holds, (_unaltering(answer), case), {}, seconds)
     if outcome.error is not None:
         return f"it could not be tested, {type(outcome.error).__name__}: {outcome.error}"[:300]
     return outcome.value
+
+
+def _unaltering(answer):
+    """Return ``answer`` as laws call it: what it is given must be there afterwards.
+
+    A law compares values with its inputs; an answer that changed these could make any law hold.
+    """
+    def answer_of(*args, **kwargs):
+        before = copy_value((args, kwargs))
+        value = answer(*args, **kwargs)
+        if not same(before, (args, kwargs)):
+            raise ValueError("your code changed its inputs in place; work on a copy")
+        return value
+
+    return answer_of
 
 
 def _in_words(exercise: Exercise, trial: _Trial) -> str:

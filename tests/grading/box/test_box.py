@@ -137,6 +137,13 @@ def f(kind):
     assert caught.value.args == ("b",) and 'return {"a": 1}["b"]' in guard.own_lines(caught.value)
 
 
+def test_an_error_that_ends_iterations_does_not_end_those_out_here(boxed):
+    """``all(map(holds, map(answer, cases)))`` would be true of no case at all."""
+    answer = boxed("def f(x): raise StopIteration").answer("f")
+    with pytest.raises(LearnerError):
+        list(map(answer, [1, 2]))
+
+
 def test_changed_inputs_are_seen_here(boxed):
     box = boxed("""
 def f(x, items, names, *, table):
@@ -155,6 +162,12 @@ def test_prints_of_a_call_reach_its_report(boxed):
                 "def f(): print('hello'); print('there', file=sys.stderr)\n")
     assert guard.call(box.answer("f"), (), {}, 5).printed == "hello\nthere\n"
     assert box.printed.startswith("loading\n")
+
+
+def test_prints_of_a_cell_reach_no_terminal(boxed, capfd):
+    """They could hold what a terminal obeys."""
+    boxed("print('\\x1b]52;c;b3du\\x07')\nx = 1\n").answer("x")
+    assert capfd.readouterr().out == ""
 
 
 def test_cells_run_as_in_a_notebook_and_a_broken_one_does_not_stop_the_next(host):

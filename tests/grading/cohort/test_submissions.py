@@ -38,6 +38,8 @@ def found(source, units=UNITS):
     ("student_12", ("student_12", "student_12", False)),
     ("doejane_4711_9900_06_maxent_irl", ("4711", "doejane", False)),
     ("doejane_LATE_4711_9900_06_maxent_irl-2", ("4711", "doejane", True)),
+    ("doejane_4711_9900_mallory_815_1_06_maxent_irl", ("4711", "doejane", False)),
+    ("doejane_4711_9900_homework", ("4711", "doejane", False)),
     ("Jane Doe_815_assignsubmission_file_", ("815", "Jane Doe", False)),
     ("submission_31337", ("31337", "submission_31337", False)),
 ])
@@ -72,6 +74,17 @@ def test_a_learners_own_zip_counts_as_their_folder(tmp_path):
     submissions = found(tmp_path, UNITS[:1])
     assert submissions["anna", "00"].read() == ANSWERED
     assert "cannot be read" in submissions["bert", "00"].problem
+
+
+def test_a_learners_own_zip_names_no_other_learner_and_no_earlier_date(tmp_path):
+    early = zipfile.ZipInfo("bert/00_start_here.ipynb", (1999, 1, 1, 0, 0, 0))
+    with zipfile.ZipFile(tmp_path / "anna.zip", "w") as archive:
+        archive.writestr(early, ANSWERED)
+        archive.writestr("carla/00_start_here.ipynb", ANSWERED)
+        archive.writestr("dora/deep/00_start_here.ipynb", ANSWERED)
+    [submission] = gather(tmp_path, UNITS[:1]).submissions
+    assert submission.learner.id == "anna" and "3 notebooks" in submission.notes[0]
+    assert submission.entry.modified[0] > 1999
 
 
 def test_checkpoints_and_other_files_are_left_alone(tmp_path):

@@ -124,7 +124,8 @@ class Box:
 
         start = len(self.printed)
         reply = self._exchange(data, seconds, handle, attach)
-        sys.stdout.write(self.printed[start:])
+        if op == "call":  # whose prints the caller takes in; others must not reach a terminal
+            sys.stdout.write(self.printed[start:])
         if reply["kind"] == "raised":
             raise proxy.rebuilt(reply)
         return reply

@@ -9,6 +9,7 @@ the name that it defines.
 from __future__ import annotations
 
 import ast
+import contextlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from tutorlib.grading.exercise import Exercise
 from tutorlib.grading.judge import STUB_MESSAGE
 
 _MARK = re.compile(r"^[ \t]*#[ \t]*exercise:[ \t]*([a-z0-9_]+\.[a-z0-9_]+)[ \t]*$", re.MULTILINE)
+MOST = 20  # cells that are named when many answer one exercise
 _BY = {"metadata": "mark", "comment": "line '# exercise: ...'", "name": "name"}
 
 
@@ -46,7 +48,8 @@ class Script:
     def __init__(self, cells: Sequence[CodeCell], exercises: Sequence[Exercise]):
         """Find the answers to these exercises."""
         self._exercises = {exercise.name: exercise for exercise in exercises}
-        self._cells = [cell for cell in cells if cell.role not in ("check", "hint")]
+        self._offers = [offer for cell in cells if cell.role not in ("check", "hint")
+                        for offer in _offers(cell)]
         self.found: dict[str, Found] = {}
         self._chosen: dict[str, CodeCell] = {}
         for exercise in exercises:
@@ -67,7 +70,7 @@ class Script:
             for name in more:
                 words |= words_of(self._text(name, worked))
         taken = set(self._exercises)
-        lent = _lent(self._cells, own.number, words, taken)
+        lent = _lent(self._offers, own.number, words, taken)
         words = set().union(*(words_of(piece.source) for piece in lent), words)
         answers = [piece for name in needed | (words & taken)
                    for piece in self._answer(name, worked)]
@@ -107,7 +110,7 @@ def _find(cells: Sequence[CodeCell], exercise: Exercise) -> tuple[CodeCell | Non
 def _attempts(cell: CodeCell, name: str) -> bool:
     """Whether somebody wrote something into a cell."""
     words = [line for line in cell.source.splitlines() if line.strip() and line.strip()[0] != "#"]
-    return bool(words) and not is_stub(cell.source, name)
+    return bool(words) and not is_stub(cell.source, name, cell.tree)
 
 
 def _answers(cell: CodeCell, name: str) -> bool:
@@ -132,7 +135,7 @@ def _notes(ways: dict, by: str, answered: Sequence[CodeCell]) -> tuple[str, ...]
     chosen = answered[-1].number
     notes = []
     if len(answered) > 1:
-        others = ", ".join(str(cell.number) for cell in answered[:-1])
+        others = ", ".join(str(cell.number) for cell in answered[-MOST:-1])
         notes.append(f"Cells {others} and {chosen} answer this exercise; the last of them counts, "
                      f"cell {chosen}.")
     marked = ways["metadata"] or ways["comment"]
@@ -144,13 +147,13 @@ def _notes(ways: dict, by: str, answered: Sequence[CodeCell]) -> tuple[str, ...]
     return tuple(notes)
 
 
-def is_stub(source: str, name: str) -> bool:
+def is_stub(source: str, name: str, tree: ast.Module | None = None) -> bool:
     r"""Whether a cell still is what the worksheet had: ``raise NotImplementedError`` or ``...``.
 
     >>> is_stub("def f(x):\n    raise NotImplementedError('write your answer here')", "f")
     True
     """
-    tree = parse(source)
+    tree = tree or parse(source)
     if tree is None:
         return STUB_MESSAGE in source
     for node in reversed(tree.body):
@@ -191,39 +194,55 @@ def _is_check(node: ast.expr) -> bool:
     return isinstance(node, ast.Call) and getattr(node.func, "id", "") == "check"
 
 
-def _lent(cells: Sequence[CodeCell], own: int, words: set[str], taken: set[str]) -> list[Piece]:
+def _lent(offers: Sequence[Offer], own: int, words: set[str], taken: set[str]) -> list[Piece]:
     """Return the imports, definitions and constants of other cells that are used by name.
 
     ``taken`` are the names of answers, which nobody else may lend.
     """
-    offers = [(cell.number, name, text, uses) for cell in cells if cell.number != own
-              for name, text, uses in _offers(cell) if name not in taken]
-    chosen: dict[int, Piece] = {}
-    growing = True
-    while growing:
-        growing = False
-        for i, (number, name, text, uses) in enumerate(offers):
-            if i not in chosen and (name in words or name == "*"):
-                chosen[i] = Piece(text, number)
-                words = words | uses
-                growing = True
-    return [chosen[i] for i in sorted(chosen)]
+    by_name: dict[str, list[int]] = {}
+    for i, offer in enumerate(offers):
+        if offer.cell != own and offer.name not in taken:
+            by_name.setdefault(offer.name, []).append(i)
+    waiting, seen, chosen = [*words, "*"], {*words, "*"}, set()
+    while waiting:  # each name is looked up once, however many lend to one another
+        for i in by_name.get(waiting.pop(), ()):
+            chosen.add(i)
+            waiting += offers[i].uses - seen
+            seen |= offers[i].uses
+    return [Piece(offers[i].text, offers[i].cell) for i in sorted(chosen)]
 
 
-def _offers(cell: CodeCell) -> Iterator[tuple[str, str, set[str]]]:
-    """Yield (name, statement, words it uses) of what a cell could lend without running much."""
+@dataclass(frozen=True)
+class Offer:
+    """What a cell could lend to another without running much."""
+
+    cell: int
+    name: str
+    text: str
+    uses: frozenset[str] = frozenset()  # the names that it could refer to
+
+
+def _offers(cell: CodeCell) -> Iterator[Offer]:
+    """Yield what a cell could lend; nothing that is nested too deep to be written again."""
     tree = cell.tree
     for node in tree.body if tree else ():
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            for alias in node.names:
-                one = ast.unparse(_with_one_name(node, alias))
-                yield (alias.asname or alias.name).split(".")[0], one, set()
-        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
-            text = ast.unparse(node)
-            yield node.name, text, words_of(text)
-        elif isinstance(node, ast.Assign) and len(node.targets) == 1 and _is_literal(node.value):
-            for name in _targets(node):
-                yield name, ast.unparse(node), set()
+        with contextlib.suppress(RecursionError):
+            for name, text in _offered(node):
+                uses = () if isinstance(node, ast.Import | ast.ImportFrom) else words_of(text)
+                yield Offer(cell.number, name, text, frozenset(uses))
+
+
+def _offered(node: ast.stmt) -> Iterator[tuple[str, str]]:
+    """Yield (name, statement) of a statement at the left margin."""
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        for alias in node.names:
+            yield (alias.asname or alias.name).split(".")[0], ast.unparse(
+                _with_one_name(node, alias))
+    elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+        yield node.name, ast.unparse(node)
+    elif isinstance(node, ast.Assign) and len(node.targets) == 1 and _is_literal(node.value):
+        for name in _targets(node):
+            yield name, ast.unparse(node)
 
 
 def _with_one_name(node, alias):

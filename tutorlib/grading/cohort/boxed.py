@@ -11,6 +11,7 @@ from tutorlib.grading.box import Box, BoxDiedError, Cell, Tier, best_tier, open_
 from tutorlib.grading.box import Limits as BoxLimits
 from tutorlib.grading.box.tiers import TIERS
 from tutorlib.grading.cohort.answers import Piece
+from tutorlib.grading.cohort.names import clean_text
 from tutorlib.grading.cohort.runners import Limits, OpenRunner
 from tutorlib.grading.exercise import Exercise
 from tutorlib.grading.guard import TimeLimitReached
@@ -38,6 +39,9 @@ class Boxed:
             return [problem or "" for problem in self._box.load(cells, forbidden)]
         except (BoxDiedError, TimeLimitReached):  # ``why`` tells
             return [""] * len(pieces)
+        except Exception as problem:  # too many errors to be sent, or what a forged reply says
+            told = clean_text(f"{type(problem).__name__}: {problem}", 500)
+            return [f"what cannot be told ({told})"] * len(pieces)
 
     def answer(self, exercise: Exercise) -> Any:
         """Return a stand-in for the learner's function, or the value."""

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import ast
+import io
 import json
 import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 from tutorlib.errors import GradingError
 
 CELL_LIMIT = 3_000  # cells of a notebook
 SOURCE_LIMIT = 200_000  # characters of one cell
+CODE_LIMIT = 1_000_000  # characters of all code cells; a worksheet has some tens of thousands
+LINES_RUN = 1_000_000  # lines that a cell's statements may have, each padded to its place
 _HARMLESS_MAGIC = re.compile(r"\s*%%(time|timeit|capture|prun)\b.*")
-_MAGIC_LINE = re.compile(r"^(\s*)([%!?].*|[\w.]+\?{1,2}\s*)$", re.MULTILINE)
+# no \s here: it also matches line ends, and thousands of empty lines would take hours
+_MAGIC_LINE = re.compile(r"^([ \t]*)([%!?].*|[\w.]+\?{1,2}[ \t]*)$", re.MULTILINE)
 
 
 class NotebookError(GradingError):
@@ -30,7 +35,7 @@ class CodeCell:
     exercise: str = ""  # by metadata
     role: str = ""  # "answer", "check", "hint" or nothing
 
-    @property
+    @cached_property
     def tree(self) -> ast.Module | None:
         """The syntax tree, or None for what is not Python."""
         return parse(self.source)
@@ -41,14 +46,20 @@ def read_cells(data: bytes) -> list[CodeCell]:
     try:
         content = json.loads(data)
         cells = content["cells"]
-    except RecursionError as problem:
-        raise NotebookError("this file is nested too deeply to be a notebook") from problem
+    except (RecursionError, MemoryError) as problem:
+        raise NotebookError("this file is nested too deeply, or has too many parts, to be a "
+                            "notebook") from problem
     except (ValueError, KeyError, TypeError) as problem:
         raise NotebookError("this file is not a notebook (it is not the JSON that Jupyter saves); "
                             "open it in JupyterLab, save it and hand it in again") from problem
     if not isinstance(cells, list) or len(cells) > CELL_LIMIT:
         raise NotebookError(f"a list of at most {CELL_LIMIT:,} cells was expected in this notebook")
-    return [c for i, cell in enumerate(cells, 1) if (c := _code_cell(i, cell)) is not None]
+    found = [c for i, cell in enumerate(cells, 1) if (c := _code_cell(i, cell)) is not None]
+    size = sum(len(cell.source) for cell in found)
+    if size > CODE_LIMIT:
+        raise NotebookError(f"this notebook holds {size:,} characters of code; at most "
+                            f"{CODE_LIMIT:,} are read")
+    return found
 
 
 def _code_cell(number: int, cell) -> CodeCell | None:
@@ -99,13 +110,13 @@ def statements(source: str) -> Iterator[str]:
     """Yield a cell's statements one by one, each behind as many empty lines as stand above it.
 
     So one that fails does not keep the others from running, and line numbers stay the learner's.
-    A cell that is not Python is one statement.
+    A cell that is not Python, or has very many statements, is one.
     """
     tree = parse(source)
-    if tree is None or any(";" in line for line in source.splitlines()):
+    lines = list(io.StringIO(source, newline=None))  # as Python counts them: no other separators
+    if tree is None or ";" in source or len(tree.body) * len(lines) > LINES_RUN:
         yield source
         return
-    lines = source.splitlines(keepends=True)
     for node in tree.body:
         first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", ()))])
         yield "\n" * (first - 1) + "".join(lines[first - 1: node.end_lineno])

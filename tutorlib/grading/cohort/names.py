@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from tutorlib.syllabus import UNITS
 
-_CANVAS = re.compile(r"(?P<name>.+?)(?P<late>_late)?_(?P<id>\d+)_\d+", re.IGNORECASE)
+# What follows the two numbers is the learner's own file name, which must not name another learner
+_CANVAS = re.compile(r"(?P<name>[^_]+)(?P<late>_late)?_(?P<id>\d+)_\d+(_.*)?", re.IGNORECASE)
 _MOODLE = re.compile(r"(?P<name>.+?)_(?P<id>\d+)_assignsubmission_file_?", re.IGNORECASE)
 _GRADESCOPE = re.compile(r"submission_(?P<id>\d+)", re.IGNORECASE)
 _UNIT_STEM = re.compile("|".join(rf"{u.stem}|{u.slug}" for u in UNITS), re.IGNORECASE)
@@ -45,12 +46,12 @@ def learner_of(label: str) -> Learner:
     gradescope = _GRADESCOPE.fullmatch(text)
     if gradescope:
         return Learner(gradescope["id"], text)
+    canvas = _CANVAS.fullmatch(text)
+    if canvas:
+        return Learner(canvas["id"], canvas["name"], bool(canvas["late"]))
     if _UNIT_STEM.search(text):  # only there: "student-1" is nobody's copy
         text = _COPY.sub("", text) or text
     bare = _UNIT_STEM.sub("", text).strip(" _-.") or text
-    canvas = _CANVAS.fullmatch(bare)
-    if canvas:
-        return Learner(canvas["id"], canvas["name"], bool(canvas["late"]))
     return Learner(bare, bare)
 
 

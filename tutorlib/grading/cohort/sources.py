@@ -6,7 +6,7 @@ import os
 import stat
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tutorlib.errors import GradingError
@@ -30,6 +30,7 @@ class Entry:
     parts: tuple[str, ...]  # of its path below the submissions; harmless as text, never opened
     read: Callable[[], bytes]  # raises EntryError
     modified: tuple[int, ...] = ()  # (year, month, day, hour, minute, second) as its source says
+    owned: bool = False  # it was in a learner's own zip, whose folders say nothing of learners
 
     @property
     def path(self) -> str:
@@ -105,9 +106,13 @@ def _bounded(data: bytes) -> bytes:
 
 
 def _of_nested_zip(path: Path, above: tuple[str, ...]) -> list[Entry]:
-    """Return a learner's own zip; one that cannot be read is an entry that says so."""
+    """Return a learner's own zip; one that cannot be read is an entry that says so.
+
+    Its entries are as old as the zip: the dates in it are the learner's own.
+    """
     try:
-        return list(_of_zip(path, above))
+        modified = _calendar(path.lstat().st_mtime)
+        return [replace(e, modified=modified, owned=True) for e in _of_zip(path, above)]
     except (GradingError, zipfile.BadZipFile, OSError, NotImplementedError) as problem:
         return [_bad((*above, path.name), f"the zip file cannot be read ({problem})")]
 

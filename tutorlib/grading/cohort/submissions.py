@@ -73,11 +73,11 @@ def gather(source: str | Path, units: Sequence[Unit], learner: Learner | None = 
 
 def _below_wrapper(found: list[Entry]) -> list[Entry]:
     """Leave out a folder that all learners' files lie in, as a zip of a folder has."""
-    tops = {entry.parts[0] for entry in found}
+    if len({entry.parts[0] for entry in found}) != 1 or any(entry.owned for entry in found):
+        return found
     deep = all(len(entry.parts) > 2 for entry in found)
     own_names = all(len(e.parts) == 2 and not is_bare_unit(_stem(e)) for e in found)
-    if len(tops) == 1 and found and ((deep and len({e.parts[1] for e in found}) > 1)
-                                     or (own_names and len(found) > 1)):
+    if (deep and len({e.parts[1] for e in found}) > 1) or (own_names and len(found) > 1):
         return [Entry(e.parts[1:], e.read, e.modified) for e in found]
     return found
 

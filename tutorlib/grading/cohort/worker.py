@@ -18,11 +18,14 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, Pipe
+from pathlib import Path
 
 from tutorlib.grading.cohort.grade import Plan, grade_notebook, unreadable
 from tutorlib.grading.cohort.runners import OpenRunner
 from tutorlib.grading.registry import unit_exercises
 from tutorlib.syllabus import find_unit
+
+OWN_MEMORY = 2048 << 20  # bytes that a worker may take beyond what it begins with
 
 
 @dataclass
@@ -63,9 +66,28 @@ def main() -> None:
         connection.send_bytes(json.dumps(event).encode())
 
     plan, open_runner = inbox.get()
+    bound_own_memory()
     tell({"ready": True})
     while True:
         tell({"result": grade_job(inbox.get(), plan, open_runner, tell)})
+
+
+def bound_own_memory() -> None:
+    """Bound what this process itself takes, where the system can (Linux).
+
+    A box may hand data to a function of a case, or a notebook be huge: what then asks for too
+    much is refused, and the machine does not run out of memory.
+    """
+    try:
+        import resource
+
+        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+            if line.startswith("VmData:"):
+                most = 1024 * int(line.split()[1]) + OWN_MEMORY
+                hard = resource.getrlimit(resource.RLIMIT_DATA)[1]  # stays: boxes have their own
+                resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
+    except (ImportError, OSError, ValueError):
+        return
 
 
 def _listen(connection: Connection, inbox: queue.SimpleQueue) -> None:
