@@ -176,3 +176,19 @@ def boxes_of(host) -> list[int]:
     below = psutil.Process(host._process.pid).children(recursive=True)
     found = [p for p in [psutil.Process(host._process.pid), *below]]
     return [p.pid for p in found if p.num_threads() >= 5]
+
+
+def test_a_limit_is_of_what_the_code_computes_not_of_the_wall(boxed, host):
+    """On a busy machine a right answer waits; what only sleeps is stopped all the same."""
+    box = boxed("import time\n"
+                "def waits(seconds): time.sleep(seconds); return seconds\n"
+                "def works():\n"
+                "    while True: pass\n")
+    assert box.answer("waits", 0.4)(0.9) == 0.9
+    with pytest.raises(TimeLimitReached):
+        box.answer("waits", 0.2)(60)
+    box = boxed("def works():\n    while True: pass\n")
+    begun = host.clock.seconds()
+    with pytest.raises(TimeLimitReached):
+        box.answer("works", 0.3)()
+    assert begun < 1 and not box.alive, "the clock is the box's own, not its host's"

@@ -19,7 +19,7 @@ from tutorlib.grading.box import NoBoxError
 from tutorlib.grading.cohort import boxed, command
 from tutorlib.grading.cohort.cohort import Settings, grade_cohort
 from tutorlib.grading.cohort.grade import Plan, grade_notebook
-from tutorlib.grading.cohort.runners import Limits
+from tutorlib.grading.cohort.runners import Limits, Trusted
 from tutorlib.grading.cohort.seeds import Seed
 from tutorlib.grading.registry import unit_exercises
 from tutorlib.syllabus import course_root, ready_units
@@ -129,6 +129,17 @@ def test_an_endless_answer_that_ignores_everything_is_stopped(grade):
                              "    return")
     result = grade(notebook(stubborn))
     assert result["exercises"][0]["stage"] == "time limit" and "time" in result["limits_hit"]
+
+
+def test_a_right_answer_on_a_busy_machine_is_waited_for(open_box, exercise):
+    """The limit, here half a second, is of what an answer computes."""
+    source = ("import time, torch\nbusy = [0.9]\ndef running_mean(x):\n"
+              "    time.sleep(busy.pop() if busy else 0)\n"
+              "    return torch.cumsum(x, 0) / torch.arange(1, len(x) + 1)\n")
+    data = notebook(code_cell(source, exercise=exercise.id, role="answer"))
+    outcomes = [grade_notebook(data, [exercise], Plan(Seed(SECRET), Limits(60)), runner)
+                ["exercises"][0]["stage"] for runner in (open_box, Trusted)]
+    assert outcomes == ["", "time limit"]
 
 
 def test_nothing_is_read_written_or_reached(grade, tmp_path):

@@ -14,7 +14,6 @@ import os
 import select
 import struct
 import sys
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,6 +21,7 @@ import torch
 
 from tutorlib.grading.box import proxy, request
 from tutorlib.grading.box.cells import Cell
+from tutorlib.grading.box.clock import Deadline
 from tutorlib.grading.box.errors import BoxDiedError, BoxError
 from tutorlib.grading.box.host import Host
 from tutorlib.grading.box.limits import Limits
@@ -35,7 +35,8 @@ _SLICE = 0.1  # seconds of one wait, so that an interrupt from another thread is
 class Box:
     """One submission's process. After its end every call raises ``BoxDiedError`` with the reason.
 
-    A call that runs out of time ends the box, whatever the code in it ignores.
+    A call that runs out of time ends the box, whatever the code in it ignores. Time is what the
+    box computes; by the wall it may be ``clock.PATIENCE`` times as long.
     """
 
     def __init__(self, host: Host, limits: Limits):
@@ -133,7 +134,7 @@ class Box:
     def _exchange(self, data: bytes | None, seconds: float, handle: Callable[[dict], dict | None],
                   attach: Callable | None = None) -> dict:
         """Send a request and handle frames until one is the reply; any trouble ends the box."""
-        self._deadline = time.monotonic() + seconds
+        self._deadline = Deadline(self._host.clock, seconds)
         try:
             if data is not None:
                 self._pipes.send(data, self._deadline)
@@ -240,7 +241,7 @@ class _Pipes:
         self._dropped += len(part[room:])
         return bool(part)
 
-    def send(self, data: bytes, deadline: float) -> None:
+    def send(self, data: bytes, deadline: Deadline) -> None:
         """Write a request with its length; raises TimeLimitReached at the deadline."""
         left = memoryview(struct.pack("<Q", len(data)) + data)
         while left:
@@ -252,7 +253,7 @@ class _Pipes:
             except BrokenPipeError:
                 raise EOFError from None
 
-    def read(self, count: int, deadline: float) -> bytes:
+    def read(self, count: int, deadline: Deadline) -> bytes:
         """Read exactly ``count`` bytes of replies; EOFError at their end."""
         data = bytearray()
         while len(data) < count:
@@ -266,17 +267,14 @@ class _Pipes:
             data += part
         return bytes(data)
 
-    def _wait(self, handle: int, what: int, deadline: float) -> None:
+    def _wait(self, handle: int, what: int, deadline: Deadline) -> None:
         """Wait until ``handle`` is ready, taking prints meanwhile."""
         poll = select.poll()
         poll.register(handle, what)
         if self._printing:
             poll.register(self._prints, select.POLLIN)
         while True:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise TimeLimitReached
-            ready = dict(poll.poll(1000 * min(left, _SLICE)))
+            ready = dict(poll.poll(1000 * min(deadline.left(), _SLICE)))
             if self._prints in ready and not self._take_prints() and not self._printing:
                 poll.unregister(self._prints)
             if handle in ready:

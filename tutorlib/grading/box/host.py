@@ -16,6 +16,7 @@ import time
 from collections.abc import Sequence
 
 from tutorlib.grading.box import paths
+from tutorlib.grading.box.clock import Clock, clock_of
 from tutorlib.grading.box.errors import BoxError
 from tutorlib.grading.box.limits import Limits
 
@@ -50,6 +51,8 @@ class Host:
         self.way = way
         self._ended: dict[int, str] = {}
         self._started = 0
+        self._pidfd: list[int] = []
+        self.clock = Clock()  # of the box that was forked last
         try:
             self._process = _launcher.submit(
                 subprocess.Popen, command(inner), pass_fds=[other.fileno()], cwd="/",
@@ -80,6 +83,7 @@ class Host:
             raise BoxError(f"the process that makes boxes is gone: {problem}") from None
         self._started += 1
         self._wait(lambda m: m.get("started") == self._started, ANSWER_SECONDS)
+        self.clock = clock_of(self._pidfd[0]) if self._pidfd else Clock()
         return self._started
 
     def end(self, number: int) -> str:
@@ -108,7 +112,7 @@ class Host:
         while True:
             left = deadline - time.monotonic()
             ready, _, _ = select.select([self._control], [], [], max(0.0, min(left, 1.0)))
-            data = self._control.recv(65_536) if ready else b""
+            data = self._receive() if ready else b""
             if ready and not data:
                 raise BoxError("the process that makes boxes ended" + self._last_words())
             if ready:
@@ -120,6 +124,19 @@ class Host:
             elif left <= 0:
                 raise BoxError(f"no answer within {seconds:g} s from the process that makes boxes"
                                + self._last_words())
+
+    def _receive(self) -> bytes:
+        """Return one message, and keep the box's pidfd if it brings one."""
+        data, handles, _, _ = socket.recv_fds(self._control, 65_536, 1)
+        if handles:
+            self._forget()
+            self._pidfd = list(handles)
+        return data
+
+    def _forget(self) -> None:
+        """Close what was kept of the last box."""
+        while self._pidfd:
+            os.close(self._pidfd.pop())
 
     def _last_words(self) -> str:
         """Return the end of what the process printed."""

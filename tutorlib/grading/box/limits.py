@@ -15,8 +15,8 @@ class Limits:
 
     memory: int = 2048 * MIB  # bytes, on top of what a fresh box with torch takes
     cpu_seconds: int = 120  # of processor, over all of a submission's questions
-    load_seconds: float = 30.0  # of time, for running the imports and answer cells
-    call_seconds: float = 5.0  # of time, for one call of an answer
+    load_seconds: float = 15.0  # of processor, for running the imports and answer cells
+    call_seconds: float = 5.0  # of processor, for one call of an answer; see ``clock``
     threads: int = 64
     open_files: int = 128
     tmp: int = 128 * MIB  # bytes under /tmp, also the largest single file

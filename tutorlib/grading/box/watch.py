@@ -15,6 +15,17 @@ def read_all(handle: int) -> bytes:
     return b"".join(parts)
 
 
+def handle_of(pid: int) -> list[int]:
+    """Return [a pidfd of a process], or [] where there is no such thing.
+
+    The grader, for whom the process has another number, finds its clock by it.
+    """
+    try:
+        return [os.pidfd_open(pid)]
+    except (OSError, AttributeError):  # Linux before 5.3, or a sandbox around this one
+        return []
+
+
 def usage(pid: int) -> tuple[int, int]:
     """Return a process's resident bytes and its threads; (0, 0) when it is gone."""
     try:

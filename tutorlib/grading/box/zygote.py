@@ -4,7 +4,7 @@ Importing torch takes seconds, a fork of a process that has it milliseconds. Thi
 learner's byte. It speaks with the grader over one socket whose messages are JSON:
 
     -> {"op": "box", "limits": {...}} with three file descriptors (requests, replies, prints)
-    <- {"started": number}            ... and when that child is gone, for whatever reason:
+    <- {"started": number} with a pidfd of the child ... and when that child is gone, for whatever reason:
     <- {"ended": number, "why": "..."}
     -> {"op": "kill", "box": number}
 
@@ -22,6 +22,7 @@ import socket
 import sys
 import tempfile
 import traceback
+from collections.abc import Sequence
 
 from tutorlib.grading.box import folders, lock, watch
 from tutorlib.grading.box.limits import Limits
@@ -74,10 +75,14 @@ class Zygote:
             folders.sweep()
             self._folder, self._held = folders.claim()
 
-    def send(self, message: dict) -> None:
-        """Tell the grader; if it is gone, so is this process."""
+    def send(self, message: dict, handles: Sequence[int] = ()) -> None:
+        """Tell the grader and hand it ``handles``; if it is gone, so is this process."""
+        data = [json.dumps(message).encode()]
         try:
-            self._control.send(json.dumps(message).encode())
+            if handles:
+                socket.send_fds(self._control, data, handles)
+            else:
+                self._control.sendmsg(data)
         except OSError:
             self._end_all()
 
@@ -126,7 +131,10 @@ class Zygote:
         self._middle = middle
         self._child = int(watch.read_all(reports) or 0)  # its id as this process sees it
         self._base = watch.usage(self._child)[0]
-        self.send({"started": self._number})
+        pidfd = watch.handle_of(self._child)
+        self.send({"started": self._number}, pidfd)
+        for handle in pidfd:
+            os.close(handle)
         if not self._child:
             os.waitpid(middle, 0)
             self._finish("the box could not be started")

@@ -9,6 +9,7 @@ from typing import Any
 
 from tutorlib.grading.box import Box, BoxDiedError, Cell, Tier, best_tier, open_box
 from tutorlib.grading.box import Limits as BoxLimits
+from tutorlib.grading.box.clock import PATIENCE
 from tutorlib.grading.box.tiers import TIERS
 from tutorlib.grading.cohort.answers import Piece
 from tutorlib.grading.cohort.names import clean_text
@@ -18,7 +19,9 @@ from tutorlib.grading.guard import TimeLimitReached
 
 
 class Boxed:
-    """One exercise's code in a box of a tier."""
+    """One exercise's code in a box of a tier, which limits what a call computes."""
+
+    patience = PATIENCE
 
     def __init__(self, tier: str, limits: Limits):
         """Open the box; raises BoxError where that fails."""

@@ -21,6 +21,7 @@ from tutorlib.grading.judge import DEFAULT_SEED, FAILED, NOT_ATTEMPTED, PASSED, 
 from tutorlib.grading.report import call_text, show_value
 
 HIDDEN_CASES = 3  # random ones, at least
+MOST_NOTES = 5  # on statements that stopped, of one exercise
 TEXT_LIMIT = 1500  # characters of anything that came from a learner's code
 
 _NOWHERE = Found()
@@ -132,7 +133,7 @@ def _run(exercise: Exercise, runner: Runner, found: Found, errors: list[str], pl
         why = (f"your answer cell stopped with {errors[0]}" if errors else trouble or
                f"your answer cell does not define `{exercise.name}`")
         return row(exercise, plan, FAILED, "error", why + _lost_name(errors), found)
-    judged = _judged(exercise, answer, found, errors, plan)
+    judged = _judged(exercise, answer, found, errors, plan, runner.patience)
     if runner.why and judged["stage"] not in ("time limit", ""):
         judged["message"] = (  # an exit code could carry what was seen
             "On a hidden case the answer ended its process." if judged["hidden"]
@@ -151,16 +152,17 @@ def _answer(exercise: Exercise, runner: Runner) -> tuple[object, str]:
     return lambda *args, **kwargs: found(*args, **kwargs), ""
 
 
-def _judged(exercise: Exercise, answer, found: Found, errors: list[str], plan: Plan) -> dict:
+def _judged(exercise: Exercise, answer, found: Found, errors: list[str], plan: Plan,
+            patience: float) -> dict:
     """Judge an answer on the shown cases, and if it passes those, on hidden ones."""
-    result = evaluate(exercise, answer, DEFAULT_SEED)
+    result = evaluate(exercise, answer, DEFAULT_SEED, patience)
     cases = [_case("shown", i, verdict) for i, verdict in enumerate(result.verdicts)]
     hidden = False
     if result.outcome == PASSED and exercise.kind == "function":
-        result, more = _hidden(exercise, answer, plan)
+        result, more = _hidden(exercise, answer, plan, patience)
         cases, hidden = cases + more, True
     notes = [*found.notes, *(f"A statement of the cell stopped with {clean_text(e, 300)}; the "
-                             "others were run." for e in errors)]
+                             "others were run." for e in errors[:MOST_NOTES])]
     told = _in_kind(result) if hidden else result.message + _lost_name([result.message])
     message = told if result.outcome == FAILED else ""
     return row(exercise, plan, result.outcome, result.stage, message, found, notes=notes,
@@ -168,11 +170,13 @@ def _judged(exercise: Exercise, answer, found: Found, errors: list[str], plan: P
                mistake=_mistake(result), shown={} if hidden else _shown(result))
 
 
-def _hidden(exercise: Exercise, answer, plan: Plan) -> tuple[Result, list[dict]]:
+def _hidden(exercise: Exercise, answer, plan: Plan,
+            patience: float) -> tuple[Result, list[dict]]:
     """Judge on cases drawn from the secret seed, until there were enough or one fails."""
     cases, draws, count = [], 0, 0
     while True:
-        result = evaluate(exercise, answer, plan.seed.number(exercise.id, draws))
+        seed = plan.seed.number(exercise.id, draws)
+        result = evaluate(exercise, answer, seed, patience)
         cases += [_case("hidden", i, verdict) for i, verdict in enumerate(result.verdicts) if i]
         draws, count = draws + 1, count + len(result.verdicts) - 1
         if result.outcome != PASSED or count >= HIDDEN_CASES or draws > 10:

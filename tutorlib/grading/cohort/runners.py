@@ -30,6 +30,7 @@ class Runner(Protocol):
     """One exercise's code, in one place, until ``close``."""
 
     tier: str  # what stands between the code and the grader
+    patience: float  # how often a call's limit it may last by the wall, see ``judge.evaluate``
 
     @property
     def why(self) -> str:
@@ -52,7 +53,7 @@ class Trusted:
     """A namespace in this process, with time limits and nothing else."""
 
     tier = "no box (the submissions were trusted)"
-    why = ""
+    why, patience = "", 1.0
 
     def __init__(self, limits: Limits):
         """Make an empty namespace, known as a module so that dataclasses and the like work."""
