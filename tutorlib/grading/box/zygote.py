@@ -4,7 +4,7 @@ Importing torch takes seconds, a fork of a process that has it milliseconds. Thi
 learner's byte. It speaks with the grader over one socket whose messages are JSON:
 
     -> {"op": "box", "limits": {...}} with three file descriptors (requests, replies, prints)
-    <- {"started": number} with a pidfd of the child ... and when that child is gone, for whatever reason:
+    <- {"started": number} with a pidfd of the child ... and when it is gone, for whatever reason:
     <- {"ended": number, "why": "..."}
     -> {"op": "kill", "box": number}
 
