@@ -163,6 +163,11 @@ def grade(
     memory: Annotated[int, typer.Option(min=256, help="MB that a notebook may take.")] = 2048,
     trust_submissions: Annotated[bool, typer.Option(
         "--trust-submissions", help="Run them without a box, with your own rights.")] = False,
+    scheduler: Annotated[str, typer.Option(
+        help="Have a Dask cluster grade: its scheduler, tcp://host:port or tls://...")] = "",
+    tls_ca_file: Annotated[str, typer.Option(help="PEM, with tls://. Default: Dask's.")] = "",
+    tls_cert: Annotated[str, typer.Option(help="PEM, this side's certificate.")] = "",
+    tls_key: Annotated[str, typer.Option(help="PEM, this side's key.")] = "",
     doctor: Annotated[bool, typer.Option(
         "--doctor", help="Attack a box of this machine, say what holds, grade nothing.")] = False,
 ) -> None:
@@ -178,7 +183,8 @@ def grade(
     from tutorlib.grading.cohort.command import grade
 
     grade(submissions, out, seed_file=seed_file, units=tuple(unit or ()), course=course,
-          workers=workers, seconds=time_limit, memory=memory, trust=trust_submissions)
+          workers=workers, seconds=time_limit, memory=memory, trust=trust_submissions,
+          scheduler=scheduler, tls=(tls_ca_file, tls_cert, tls_key))
 
 
 @app.command()

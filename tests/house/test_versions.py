@@ -148,3 +148,17 @@ def test_the_peer_packages_are_pinned_and_installed_as_pinned():
     if "imitation" not in found:
         pytest.skip("the peer packages are not installed: make peers")
     assert {name: found.get(name) for name in pins} == pins
+
+
+def test_the_extra_for_clusters_admits_the_dask_that_is_tested():
+    lines = (ROOT / "requirements-peers.txt").read_text(encoding="utf-8").splitlines()
+    pins = dict(line.split("==") for line in lines if not line.startswith("#"))
+    [need] = map(Requirement, PROJECT["optional-dependencies"]["cluster"])
+    assert need.specifier.contains(pins[need.name]) and pins["dask"] == pins["distributed"]
+    installed = {canonicalize_name(one.name): one for one in distributions()}
+    if need.name not in installed:
+        pytest.skip("Dask is not installed: make peers")
+    missing = {canonicalize_name(Requirement(line).name)
+               for name in ("dask", "distributed") for line in installed[name].requires or ()
+               if "extra ==" not in line} - {*pins, *PINS}
+    assert not missing, "pip installs the peers without what they need: pin that too"

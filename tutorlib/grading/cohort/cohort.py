@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import tutorlib
 from tutorlib.errors import GradingError
@@ -35,18 +36,22 @@ from tutorlib.grading.cohort.submissions import COLLECTED, Intake, Submission, g
 from tutorlib.grading.cohort.worker import Job
 from tutorlib.syllabus import UNITS, Unit, find_unit
 
+if TYPE_CHECKING:
+    from tutorlib.grading.cohort.cluster import Cluster
+
 
 @dataclass(frozen=True)
 class Settings:
     """How to grade a cohort."""
 
-    open_runner: OpenRunner
+    open_runner: OpenRunner | None  # None: a cluster's workers open their own
     tier: str  # what the journal is told of the runner: one folder, one tier
     seed_file: Path | None = None  # default: "cohort.seed" in the output folder
     units: tuple[str, ...] = ()  # numbers, slugs or stems; all that have exercises when empty
     workers: int = 1  # processes; 0 grades in this one, as Windows does always
     limits: Limits = field(default_factory=Limits)
     course: Course = field(default_factory=Course)
+    cluster: Cluster | None = None  # whose workers grade, in place of processes here
 
 
 @dataclass(frozen=True)
@@ -139,7 +144,10 @@ def _grade_missing(intake: Intake, journal: Memory, plan: Plan, settings: Settin
         progress(total - len(left), total)
 
     jobs = _jobs(missing, plan, keep)
-    if settings.workers and os.name == "posix":
+    if settings.cluster:
+        units = {submission.unit for submission in missing if submission.unit}
+        results = settings.cluster.run(jobs, plan, units)
+    elif settings.workers and os.name == "posix":
         pool = Pool(plan, settings.open_runner, min(settings.workers, max(1, len(missing))))
         results = pool.run(jobs)
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import stat
 import sys
 from pathlib import Path
@@ -15,24 +16,41 @@ from tutorlib.grading.cohort.runners import Limits, Trusted
 
 
 def grade(submissions: Path, out: Path, *, seed_file: Path | None, units: tuple[str, ...],
-          course: Path | None, workers: int, seconds: float, memory: int, trust: bool) -> None:
+          course: Path | None, workers: int, seconds: float, memory: int, trust: bool,
+          scheduler: str = "", tls: tuple[str, str, str] = ("", "", "")) -> None:
     """Grade, with a progress bar, and print where the results are."""
-    open_runner, tier = runner(trust)
-    if trust:
-        _say("The submissions are trusted: their code runs with your rights and can read your "
-             "files. Do this only for authors whom you would lend your account to.")
-    seed_file = seed_file or out / "cohort.seed"
-    settings = Settings(open_runner, tier, seed_file, units, workers, Limits(seconds, memory),
-                        read_course(course))
-    with _Bar() as bar:
-        graded = grade_cohort(submissions, out, settings, bar.show)
-    _warn_of_readers(seed_file)
+    how = {"seed_file": seed_file or out / "cohort.seed", "units": units, "workers": workers,
+           "limits": Limits(seconds, memory), "course": read_course(course)}
+    with _cluster(scheduler, tls, trust) if scheduler else contextlib.nullcontext() as cluster:
+        open_runner, tier = (None, cluster.tier) if cluster else runner(trust)
+        with _Bar() as bar:
+            graded = grade_cohort(submissions, out, Settings(open_runner, tier, cluster=cluster,
+                                                             **how), bar.show)
+    _warn_of_readers(how["seed_file"])
     _sum_up(graded, out)
+
+
+def _cluster(address: str, tls: tuple[str, str, str], trust: bool):
+    """Connect to a cluster whose workers will grade."""
+    from tutorlib.grading.cohort.cluster import Cluster, Tls
+
+    if trust:
+        raise GradingError("--trust-submissions is for this machine only: a worker of a cluster "
+                           "runs learners' code in a box or not at all. Leave out --scheduler or "
+                           "--trust-submissions.")
+    here = address.partition("://")[2].startswith(("127.", "localhost", "[::1]"))
+    if not (here or address.startswith("tls://")):
+        _say(f"{address} is not encrypted: whoever reaches that port can run programs on the "
+             "workers, and whoever listens can read submissions. Use tls:// (docs/cluster.md), "
+             "or a network that is yours alone.")
+    return Cluster(address, Tls(*tls), _say)
 
 
 def runner(trust: bool):
     """Return (how to open a runner, its tier); refuse when nothing confines the code."""
     if trust:
+        _say("The submissions are trusted: their code runs with your rights and can read your "
+             "files. Do this only for authors whom you would lend your account to.")
         return Trusted, Trusted.tier
     from tutorlib.grading.box import NoBoxError
     from tutorlib.grading.cohort.boxed import boxes

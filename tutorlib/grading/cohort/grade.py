@@ -14,7 +14,7 @@ from tutorlib.grading.cohort.answers import Found, Script
 from tutorlib.grading.cohort.cells import NotebookError, read_cells
 from tutorlib.grading.cohort.names import clean_text
 from tutorlib.grading.cohort.runners import Limits, OpenRunner, Runner
-from tutorlib.grading.cohort.seeds import Seed
+from tutorlib.grading.cohort.seeds import DRAWS, DrawnSeed, Seed
 from tutorlib.grading.cohort.session import Session
 from tutorlib.grading.exercise import Exercise
 from tutorlib.grading.judge import DEFAULT_SEED, FAILED, NOT_ATTEMPTED, PASSED, Result, evaluate
@@ -41,7 +41,7 @@ _IN_KIND = {
 class Plan:
     """How notebooks are graded; the same for all of a cohort."""
 
-    seed: Seed
+    seed: Seed | DrawnSeed
     limits: Limits = field(default_factory=Limits)
     points: Mapping[str, float] = field(default_factory=dict)  # by exercise id, where not its own
     hints: bool = True  # whether feedback may show the first hint
@@ -179,7 +179,7 @@ def _hidden(exercise: Exercise, answer, plan: Plan,
         result = evaluate(exercise, answer, seed, patience)
         cases += [_case("hidden", i, verdict) for i, verdict in enumerate(result.verdicts) if i]
         draws, count = draws + 1, count + len(result.verdicts) - 1
-        if result.outcome != PASSED or count >= HIDDEN_CASES or draws > 10:
+        if result.outcome != PASSED or count >= HIDDEN_CASES or draws >= DRAWS:
             return result, cases
 
 

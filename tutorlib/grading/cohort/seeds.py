@@ -6,12 +6,14 @@ import hashlib
 import hmac
 import os
 import secrets
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tutorlib.errors import GradingError
 
 SHORTEST = 16  # characters
+DRAWS = 11  # of an exercise's hidden cases, at most
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,21 @@ class Seed:
         message = f"{exercise_id} {draw}".encode()
         digest = hmac.new(self.secret.encode(), message, hashlib.sha256).digest()
         return int.from_bytes(digest[:8], "big") >> 1
+
+    def drawn(self, exercise_ids: Iterable[str]) -> dict[str, list[int]]:
+        """Return all numbers of some exercises; the secret cannot be told from them."""
+        return {one: [self.number(one, draw) for draw in range(DRAWS)] for one in exercise_ids}
+
+
+@dataclass(frozen=True)
+class DrawnSeed:
+    """Numbers that were drawn from a secret, for a place where the secret is not to be."""
+
+    numbers: Mapping[str, Sequence[int]] = field(repr=False)
+
+    def number(self, exercise_id: str, draw: int = 0) -> int:
+        """Return the seed of an exercise's hidden cases, as ``Seed`` does."""
+        return self.numbers[exercise_id][draw]
 
 
 def open_seed(path: str | Path) -> Seed:

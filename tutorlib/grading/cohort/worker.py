@@ -15,13 +15,14 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 
 from tutorlib.grading.cohort.grade import Plan, grade_notebook, unreadable
 from tutorlib.grading.cohort.runners import OpenRunner
+from tutorlib.grading.exercise import Exercise
 from tutorlib.grading.registry import unit_exercises
 from tutorlib.syllabus import find_unit
 
@@ -49,11 +50,16 @@ def grade_job(job: Job, plan: Plan, open_runner: OpenRunner,
         return grade_notebook(job.data, exercises, plan, open_runner, job.done,
                               lambda e: tell({"begin": e}), lambda r: tell({"row": r}))
     except Exception as problem:  # a fault of the grader's must not stop the batch
-        reason = f"the grader failed ({type(problem).__name__}: {problem}); please report it"
-        result = unreadable(reason[:500], exercises, plan)
-        for row in result["exercises"]:
-            row["stage"] = "grader"
-        return result
+        return failed(f"the grader failed ({type(problem).__name__}: {problem}); please report it",
+                      exercises, plan)
+
+
+def failed(reason: str, exercises: Sequence[Exercise], plan: Plan) -> dict:
+    """Return the result of a notebook that could not be graded by no fault of its own."""
+    result = unreadable(reason[:500], exercises, plan)
+    for row in result["exercises"]:
+        row["stage"] = "grader"
+    return result
 
 
 def main() -> None:
