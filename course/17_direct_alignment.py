@@ -705,9 +705,11 @@ Pairs in order and the loss look healthy. Watch what they cannot see: the KL, th
 r"""
 ## Does it scale? Five seeds, more pairs
 
-Your runs were one seed each, on 512 pairs. The benchmark in `benchmarks/posttraining` gives every method its tuned settings and five seeds, on the same base model: DPO on thousands of pairs, new pairs in each round, and policy gradients (unit 16) for
-comparison. Look at what each *paid*: labels or rewards; seconds; nats of KL. And at the intervals: with a low $\beta$ one seed would have
-deceived.
+Your runs were one seed each, on 512 pairs. `benchmarks/posttraining` gives every method tuned settings and five seeds: DPO on thousands
+of pairs, new pairs in each round, policy gradients (unit 16). Look at what each *paid*: labels or rewards; seconds; nats of KL. And at the
+intervals.
+
+Below it, every loss beside $\pi^*$ of the sky tree, 480 answers each. At which $\beta$ do offline pairs do better than RLOO, and why?
 """
 
 # %% tags=["hide-input"]
@@ -750,6 +752,12 @@ picture
 
 # %% tags=["hide-input"]
 picture = None
+if source.exists():
+    trees = json.loads(source.with_name("tree.json").read_text(encoding="utf-8"))
+    print(f"{'regret on the tree, at the end':<32}" + "".join(f"{'β = ' + format(each['beta'], 'g'):>16}" for each in trees))
+    for name in trees[0]["methods"]:
+        ends = [torch.tensor([run["regret"][-1] for run in each["methods"][name]["runs"]]).double() for each in trees]  # of each seed
+        print(f"{name:<32}" + "".join(f"{e.mean():8.3f} ±{t.ppf(0.975, 4) * e.std() / 5**0.5:6.3f}" if len(e) == 5 else f"{e[0]:8.3f}{'':8}" for e in ends))
 if source.exists() and record.get("overfitting"):
     passes = record["overfitting"]["runs"]
     losses = {name: torch.tensor([run[key] for run in passes]).double() for name, key in (
