@@ -101,7 +101,7 @@ class Exercise:
 
     def hand_case(self) -> Case:
         """Return the worked example, or for a value exercise the one empty case."""
-        return self.hand if self.hand is not None else Case(expected=self.oracle())
+        return self.hand if self.hand is not None else with_expected(self, Case())
 
     def random_cases(self, seed: int) -> list[Case]:
         """Return the random cases of ``seed``, with the oracle's values filled in."""
@@ -117,10 +117,9 @@ def with_expected(exercise: Exercise, case: Case) -> Case:
     """Return ``case`` with its expected value: its own if given, else the oracle's."""
     if case.expected is not MISSING:
         return case
-    from tutorlib.grading.guard import copy_value
+    from tutorlib.grading.truth import expected_value
 
-    expected = exercise.oracle(*copy_value(case.args), **copy_value(case.kwargs))
-    return replace(case, expected=expected)
+    return replace(case, expected=expected_value(exercise.oracle, case.args, case.kwargs))
 
 
 def _faults(exercise: Exercise):

@@ -168,10 +168,23 @@ def copy_value(value):
         return type(value)(copy_value(item) for item in value)
     if type(value) is dict:
         return {key: copy_value(item) for key, item in value.items()}
+    if _is_plain_dataclass(value):  # as below, but tensors are copied much faster
+        twin = copy.copy(value)
+        vars(twin).update({key: copy_value(item) for key, item in vars(value).items()})
+        return twin
     try:
         return copy.deepcopy(value)
     except Exception:
         return value
+
+
+def _is_plain_dataclass(value) -> bool:
+    """Whether a value is a dataclass that is no more than its attributes."""
+    kind = type(value)
+    own_ways = ("__copy__", "__deepcopy__", "__setstate__")
+    return (dataclasses.is_dataclass(kind) and hasattr(value, "__dict__")
+            and kind.__reduce_ex__ is object.__reduce_ex__
+            and not any(hasattr(kind, name) for name in own_ways))
 
 
 def same(before, after) -> bool:

@@ -4,7 +4,7 @@ import pytest
 
 from tutorlib.grading.box import Cell, Limits, tiers
 from tutorlib.grading.box.box import Box
-from tutorlib.grading.box.host import NEEDED
+from tutorlib.grading.box.preload import NEEDED
 from tutorlib.grading.judge import PASSED, evaluate
 from tutorlib.grading.registry import all_exercises
 

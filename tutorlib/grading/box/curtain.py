@@ -47,13 +47,37 @@ def _message(name: str) -> str:
     return f"{name} is what an exercise asks you to write; it is not there while it is graded"
 
 
-def draw(forbidden: list[str]) -> None:
-    """Hide the absent packages and the functions named ``package.module.function``."""
+_named: dict[int, list[tuple[types.ModuleType, str]]] = {}  # by id: where a value has which names
+_listed: set[str] = set()  # modules whose names are in that list
+_PLAIN = (int, float, str, tuple, types.NoneType, types.ModuleType)  # one may have many meanings
+
+
+def prepare() -> None:
+    """Hide the absent packages, and list which names this package's values have.
+
+    Done before a box is forked, and again after an import: to look at every name of every module
+    in the box would copy the memory they lie in, for each submission.
+    """
+    if not any(isinstance(finder, _Absent) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Absent())
     for name in [n for n in sys.modules if n in ABSENT or n.startswith(
             tuple(f"{absent}." for absent in ABSENT))]:
         del sys.modules[name]
-    sys.meta_path.insert(0, _Absent())
     _quiet_checks()
+    for name in [n for n in sys.modules if n.startswith("tutorlib.") and n not in _listed]:
+        _listed.add(name)
+        for alias, value in vars(sys.modules[name]).items():
+            if not isinstance(value, _PLAIN):
+                _named.setdefault(id(value), []).append((sys.modules[name], alias))
+
+
+def draw(forbidden: list[str]) -> None:
+    """Hide, besides what ``prepare`` hides, functions named ``package.module.function``."""
+    before = len(sys.modules)
+    for name in forbidden:
+        _import(name.rpartition(".")[0])
+    if len(sys.modules) != before:
+        prepare()
     for name in forbidden:
         _hide(name)
 
@@ -75,13 +99,18 @@ def _quiet_checks() -> None:
             setattr(package, name, nothing)
 
 
+def _import(name: str) -> types.ModuleType | None:
+    """Return a module by name, or None when there is none."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return None
+
+
 def _hide(name: str) -> None:
     """Hide one function, class, constant or method under every name the package has for it."""
     holder, _, last = name.rpartition(".")
-    try:
-        module, target = importlib.import_module(holder), None
-    except ImportError:
-        module = None
+    module = _import(holder)
     if module is None:  # package.module.Class.method
         above, _, cls = holder.rpartition(".")
         owner = getattr(importlib.import_module(above), cls, None)
@@ -91,13 +120,9 @@ def _hide(name: str) -> None:
     target = vars(module).get(last)
     if target is None:
         return
-    if isinstance(target, int | float | str | tuple):  # many names may share one such value
-        _curtain(module, last, name)
-        return
-    for other in [m for n, m in sys.modules.items() if n.startswith("tutorlib.")]:
-        aliases = [key for key, value in vars(other).items() if value is target]
-        for alias in aliases:
-            _curtain(other, alias, name)
+    _curtain(module, last, name)
+    for other, alias in _named.get(id(target), ()):
+        _curtain(other, alias, name)
 
 
 def _curtain(module: types.ModuleType, alias: str, name: str) -> None:

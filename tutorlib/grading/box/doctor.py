@@ -15,8 +15,9 @@ from tutorlib.grading.box.attacks import ATTACKS, Attack
 from tutorlib.grading.box.box import Box
 from tutorlib.grading.box.cells import Cell
 from tutorlib.grading.box.errors import BoxDiedError, BoxError
-from tutorlib.grading.box.host import NEEDED, Host
+from tutorlib.grading.box.host import Host
 from tutorlib.grading.box.limits import Limits
+from tutorlib.grading.box.preload import NEEDED
 from tutorlib.grading.guard import TimeLimitReached
 
 NOT_PROMISED = (

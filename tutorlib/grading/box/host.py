@@ -15,20 +15,11 @@ import tempfile
 import time
 from collections.abc import Sequence
 
-from tutorlib.grading.box import paths
+from tutorlib.grading.box import paths, preload
 from tutorlib.grading.box.clock import Clock, clock_of
 from tutorlib.grading.box.errors import BoxError
 from tutorlib.grading.box.limits import Limits
 
-NEEDED = ("numpy", "torch")
-# Also what torch itself loads late (for gradients with weights, for optimisers): in a box that
-# would cost seconds of a call's time limit.
-PRELOADED = (
-    *NEEDED, "torch.fx.experimental.symbolic_shapes", "torch._dynamo", "scipy.optimize",
-    "scipy.special", "tutorlib.mdp", "tutorlib.control", "tutorlib.imitation", "tutorlib.irl",
-    "tutorlib.lm", "tutorlib.rewards", "tutorlib.posttraining", "tutorlib.tinytalk",
-    "tutorlib.grading.compare",
-)
 START_SECONDS = 300.0  # importing torch on a slow, busy machine
 ANSWER_SECONDS = 20.0  # for a fork, or an end
 _slots = itertools.count()
@@ -39,14 +30,16 @@ _launcher = concurrent.futures.ThreadPoolExecutor(1, "tutorlib-box-launcher")
 class Host:
     """A running zygote. It holds one box at a time; use one host per thread."""
 
-    def __init__(self, command, way: str, preload: Sequence[str] = PRELOADED):
+    def __init__(self, command, way: str, modules: Sequence[str] = preload.NEEDED):
         """Start it; ``command(inner)`` wraps the command line of the inner process.
 
-        Modules of ``preload`` are there in every box at once.
+        ``modules`` are imported before any box is made.
         """
+        preload.keep_bytecode(modules)
+        self._loaded = set(modules)
         self._control, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         inner = paths.python("tutorlib.grading.box.zygote", str(other.fileno()), way,
-                             str(next(_slots)), ",".join(preload))
+                             str(next(_slots)), ",".join(modules))
         self._errors = tempfile.TemporaryFile()
         self.way = way
         self._ended: dict[int, str] = {}
@@ -73,6 +66,19 @@ class Host:
     def alive(self) -> bool:
         """Whether the process runs."""
         return self._process.poll() is None
+
+    def load(self, modules: Sequence[str]) -> None:
+        """Have it import modules for the boxes to come, unless it has them; no box may be open."""
+        missing = [name for name in modules if name not in self._loaded]
+        if not missing:
+            return
+        preload.keep_bytecode(missing)
+        try:
+            self._control.send(json.dumps({"op": "load", "modules": missing}).encode())
+        except OSError as problem:
+            raise BoxError(f"the process that makes boxes is gone: {problem}") from None
+        self._wait(lambda message: "loaded" in message, START_SECONDS)
+        self._loaded.update(missing)
 
     def fork(self, limits: Limits, handles: list[int]) -> int:
         """Have it fork a box that serves ``handles`` (requests, replies, prints); its number."""

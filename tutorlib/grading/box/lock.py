@@ -45,15 +45,28 @@ def spare_uid(slot: int) -> int | None:
     return start + count - 2 - (os.getpid() * 64 + slot) % min(500, count // 2)
 
 
-def leave_namespaces() -> None:
-    """Take the next child into namespaces of its own (only within the wall)."""
-    system.unshare(system.CLONE_NEWPID | system.CLONE_NEWNS | system.CLONE_NEWIPC
-                   | system.CLONE_NEWUTS)
+def fork(way: str) -> int:
+    """Fork; within the wall the child is the first process of a process namespace of its own.
+
+    Returns the child's id, 0 in the child.
+    """
+    if way != WALLED:
+        return os.fork()
+    own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        system.unshare(system.CLONE_NEWPID)  # for children; it takes effect once,
+        child = os.fork()
+        if child:
+            system.setns(own, system.CLONE_NEWPID)  # unless it is taken back
+    finally:
+        os.close(own)
+    return child
 
 
 def lock_in(lock: Lock) -> None:
     """Lock the calling process in; raises OSError where any step fails."""
     if lock.way == WALLED:
+        system.unshare(system.CLONE_NEWNS | system.CLONE_NEWIPC | system.CLONE_NEWUTS)
         _fresh_mounts(lock.limits.tmp)
     os.chdir(lock.home)
     kept = None

@@ -50,6 +50,11 @@ def unshare(flags: int) -> None:
     checked(_libc().unshare(ctypes.c_int(flags)), "unshare")
 
 
+def setns(namespace: int, kind: int) -> None:
+    """Enter the namespace of an open descriptor."""
+    checked(_libc().setns(ctypes.c_int(namespace), ctypes.c_int(kind)), "setns")
+
+
 def mount(kind: str | None, target: str, flags: int, options: str = "") -> None:
     """Mount a file system of ``kind``, or change how ``target`` is mounted if it is None."""
     source = None if kind is None else kind.encode()

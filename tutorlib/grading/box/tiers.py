@@ -18,8 +18,9 @@ from tutorlib.grading.box import bubblewrap, landlock, lock, seccomp
 from tutorlib.grading.box.box import Box
 from tutorlib.grading.box.cells import Cell
 from tutorlib.grading.box.errors import NoBoxError
-from tutorlib.grading.box.host import PRELOADED, Host
+from tutorlib.grading.box.host import Host
 from tutorlib.grading.box.limits import Limits
+from tutorlib.grading.box.preload import NEEDED
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Tier:
     way: str  # how a child locks itself in, see ``lock``
     lacks: Callable[[], str | None]  # what is obviously missing for it here, or None
 
-    def start(self, preload: Sequence[str] = PRELOADED) -> Host:
+    def start(self, preload: Sequence[str] = NEEDED) -> Host:
         """Start a process that makes boxes of this tier, which have ``preload`` imported."""
         return Host(self._command, self.way, preload)
 
@@ -92,7 +93,7 @@ _faults: dict[Tier, str | None] = {}
 _own = threading.local()
 
 
-def own_host(tier: Tier, preload: Sequence[str] = PRELOADED) -> Host:
+def own_host(tier: Tier, preload: Sequence[str] = NEEDED) -> Host:
     """Return this thread's process for boxes of ``tier``; started on first use, and when it died.
 
     What it has preloaded is what its first user asked for.
@@ -104,7 +105,7 @@ def own_host(tier: Tier, preload: Sequence[str] = PRELOADED) -> Host:
     return host
 
 
-def fault(tier: Tier, preload: Sequence[str] = PRELOADED) -> str | None:
+def fault(tier: Tier, preload: Sequence[str] = NEEDED) -> str | None:
     """Return why a tier does not work on this machine, or None; found by running a real box."""
     if tier not in _faults:
         try:
@@ -129,7 +130,7 @@ def _try_box(host: Host) -> str | None:
     return None
 
 
-def best_tier(preload: Sequence[str] = PRELOADED) -> Tier:
+def best_tier(preload: Sequence[str] = NEEDED) -> Tier:
     """Return the strongest tier that works here; raises NoBoxError, saying what each one lacks."""
     faults = []
     for tier in TIERS:
@@ -141,10 +142,15 @@ def best_tier(preload: Sequence[str] = PRELOADED) -> Tier:
                      + "; ".join(faults))
 
 
-def open_box(tier: Tier | None = None, limits: Limits | None = None) -> Box:
+def open_box(tier: Tier | None = None, limits: Limits | None = None,
+             modules: Sequence[str] = ()) -> Box:
     """Open a box of ``tier`` (the best that works) with ``limits``; close it after use.
+
+    ``modules`` are imported before, where they are not yet.
 
     Each thread keeps one process that makes its boxes, and has one box open at a time. Raises
     NoBoxError where nothing isolates, BoxError where this box could not be made.
     """
-    return Box(own_host(best_tier() if tier is None else tier), limits or Limits())
+    host = own_host(best_tier() if tier is None else tier)
+    host.load(modules)
+    return Box(host, limits or Limits())

@@ -6,15 +6,6 @@ import os
 import signal
 
 
-def read_all(handle: int) -> bytes:
-    """Read a pipe to its end and close it."""
-    parts = []
-    while part := os.read(handle, 4096):
-        parts.append(part)
-    os.close(handle)
-    return b"".join(parts)
-
-
 def handle_of(pid: int) -> list[int]:
     """Return [a pidfd of a process], or [] where there is no such thing.
 
@@ -54,15 +45,6 @@ def folder_size(path: str) -> int:
         except OSError:
             continue  # removed meanwhile
     return total
-
-
-def die_alike(status: int) -> None:
-    """End the process between as its child ended, so that the zygote sees how."""
-    if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        signal.signal(number, signal.SIG_DFL) if number not in (9, 19) else None
-        os.kill(os.getpid(), number)
-    os._exit(os.WEXITSTATUS(status))
 
 
 def ending(status: int) -> str:

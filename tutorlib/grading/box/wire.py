@@ -160,6 +160,8 @@ def _tensor_node(value: torch.Tensor, buffers, grad):
 def raw_bytes(value: torch.Tensor) -> bytes:
     """Return the entries of a dense tensor, bit for bit, in row-major order."""
     plain = value.detach().cpu().resolve_conj().resolve_neg()
+    if plain.dtype != torch.bfloat16:  # which numpy does not know
+        return plain.numpy().tobytes()
     plain = plain.clone(memory_format=torch.contiguous_format)  # an expanded one has no stride
     return plain.reshape(-1).view(torch.uint8).numpy().tobytes()
 

@@ -3,6 +3,8 @@
 Importing torch takes seconds, a fork of a process that has it milliseconds. This process reads no
 learner's byte. It speaks with the grader over one socket whose messages are JSON:
 
+    -> {"op": "load", "modules": [...]}  imported here, for the boxes to come
+    <- {"loaded": true}
     -> {"op": "box", "limits": {...}} with three file descriptors (requests, replies, prints)
     <- {"started": number} with a pidfd of the child ... and when it is gone, for whatever reason:
     <- {"ended": number, "why": "..."}
@@ -14,6 +16,7 @@ it when the grader is killed, too.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import select
@@ -24,7 +27,7 @@ import tempfile
 import traceback
 from collections.abc import Sequence
 
-from tutorlib.grading.box import folders, lock, watch
+from tutorlib.grading.box import curtain, folders, lock, watch
 from tutorlib.grading.box.limits import Limits
 from tutorlib.grading.box.system import PR_SET_DUMPABLE, PR_SET_PDEATHSIG, SIGKILL, prctl
 
@@ -39,27 +42,35 @@ def main() -> None:
     if sys.argv[2] == lock.WALLED:  # nothing can be written out here, /tmp neither
         prctl(PR_SET_PDEATHSIG, SIGKILL)
         tempfile.tempdir = "/tmp"  # and modules that ask for a place at import are not to fail
-    _preload(sys.argv[4].split(","))
+    _import_first()
+    load([*sys.argv[4].split(","), "tutorlib.grading.box.inside"])
     prctl(PR_SET_DUMPABLE, 0)  # a process of the same user may not look into it
     zygote.send({"ready": os.getpid()})
     zygote.serve()
 
 
-def _preload(names: list[str]) -> None:
-    """Import what answers use, so that children need not; what is missing costs them an error."""
-    import importlib
-
+def _import_first() -> None:
+    """Prepare torch, which every box needs."""
     # torch makes this folder when some of it is imported; /tmp is there, and read-only out here
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", "/tmp")
-    for name in (*names, "tutorlib.grading.box.inside"):
-        try:
-            importlib.import_module(name)
-        except ImportError:
-            traceback.print_exc()
     import torch
 
     torch.set_num_threads(1)
     torch.ones(2, 2).sum()  # it looks at the processor now: in a box it could not
+
+
+def load(names: list[str]) -> None:
+    """Import what answers use, so that children need not; what is missing costs them an error."""
+    import importlib
+
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except ImportError:
+            traceback.print_exc()
+    curtain.prepare()
+    gc.collect()
+    gc.freeze()  # a collection in a box would touch, and so copy, all that is loaded here
 
 
 class Zygote:
@@ -68,7 +79,7 @@ class Zygote:
     def __init__(self, control: socket.socket, way: str, slot: int):
         """Serve ``control``; ``slot`` tells this zygote's user id from others'."""
         self._control, self._way, self._slot = control, way, slot
-        self._number, self._middle, self._child, self._home = 0, 0, 0, ""
+        self._number, self._child, self._home = 0, 0, ""
         self._limits, self._base, self._why = Limits(), 0, ""
         self._folder, self._held = "", -1
         if way == lock.LANDLOCKED:
@@ -102,13 +113,18 @@ class Zygote:
 
     def _handle(self, message: dict, handles: list[int]) -> None:
         """Do what one message asks."""
-        if message["op"] == "kill" and message["box"] == self._number and self._child:
-            self._stop("stopped by the grader")
-            self._reap(block=True)
-        elif message["op"] == "box":
-            if self._child:
-                self._stop("another box was opened")
+        if message["op"] == "kill":
+            if message["box"] == self._number and self._child:
+                self._stop("stopped by the grader")
                 self._reap(block=True)
+            return
+        if self._child:
+            self._stop("another box was opened")
+            self._reap(block=True)
+        if message["op"] == "load":
+            load(message["modules"])
+            self.send({"loaded": True})
+        elif message["op"] == "box":
             self._start(Limits(**message["limits"]), handles)
 
     def _start(self, limits: Limits, handles: list[int]) -> None:
@@ -122,43 +138,24 @@ class Zygote:
             if uid is not None:
                 os.chown(self._home, uid, uid)
         own = lock.Lock(self._way, uid, self._home, limits)
-        reports, report = os.pipe()
-        middle = os.fork()
-        if middle == 0:
-            self._become_child(own, handles, report, reports)
-        for handle in (*handles, report):
+        self._child = lock.fork(self._way)
+        if self._child == 0:
+            self._become_child(own, handles)
+        for handle in handles:
             os.close(handle)
-        self._middle = middle
-        self._child = int(watch.read_all(reports) or 0)  # its id as this process sees it
         self._base = watch.usage(self._child)[0]
         pidfd = watch.handle_of(self._child)
         self.send({"started": self._number}, pidfd)
         for handle in pidfd:
             os.close(handle)
-        if not self._child:
-            os.waitpid(middle, 0)
-            self._finish("the box could not be started")
 
-    def _become_child(self, own: lock.Lock, handles: list[int], report: int, reports: int):
+    def _become_child(self, own: lock.Lock, handles: list[int]):
         """Lock in and serve, in the forked process; never returns."""
         code = 70
         try:
-            os.close(reports)
             self._control.close()
             if self._folder:
                 os.close(self._held)
-            if own.way == lock.WALLED:
-                lock.leave_namespaces()
-                inner = os.fork()
-                if inner:  # the process between: it waits, so that the end is seen
-                    os.write(report, str(inner).encode())
-                    for handle in (*handles, report):
-                        os.close(handle)
-                    _, status = os.waitpid(inner, 0)
-                    watch.die_alike(status)
-            else:
-                os.write(report, str(os.getpid()).encode())
-            os.close(report)
             os.setsid()
             from tutorlib.grading.box.inside import serve
 
@@ -192,7 +189,7 @@ class Zygote:
 
     def _reap(self, block: bool = False) -> bool:
         """Tell the grader if the child has ended; return whether it has."""
-        pid, status = os.waitpid(self._middle, 0 if block else os.WNOHANG)
+        pid, status = os.waitpid(self._child, 0 if block else os.WNOHANG)
         if pid:
             self._finish(self._why or watch.ending(status))
         return bool(pid)
@@ -208,7 +205,7 @@ class Zygote:
         """End this process and its child, and leave no folder."""
         if self._child:
             self._stop("")
-            os.waitpid(self._middle, 0)
+            os.waitpid(self._child, 0)
         if self._folder:
             folders.remove(self._folder)
         os._exit(0)

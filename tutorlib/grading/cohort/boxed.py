@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from tutorlib.grading.box import Box, BoxDiedError, Cell, Tier, best_tier, open_box
+from tutorlib.grading.box import Box, BoxDiedError, Cell, best_tier, open_box
 from tutorlib.grading.box import Limits as BoxLimits
 from tutorlib.grading.box.clock import PATIENCE
+from tutorlib.grading.box.preload import graders_text, modules_for
 from tutorlib.grading.box.tiers import TIERS
 from tutorlib.grading.cohort.answers import Piece
 from tutorlib.grading.cohort.names import clean_text
@@ -24,22 +25,25 @@ class Boxed:
     patience = PATIENCE
 
     def __init__(self, tier: str, limits: Limits):
-        """Open the box; raises BoxError where that fails."""
+        """Nothing is open before ``load``, which says what the box has to have."""
         self.tier = tier
-        chosen: Tier = next(t for t in TIERS if t.name == tier)
-        self._box: Box = open_box(chosen, BoxLimits(memory=limits.memory << 20,
-                                                    cpu_seconds=max(1, round(limits.seconds))))
+        self._limits = BoxLimits(memory=limits.memory << 20,
+                                 cpu_seconds=max(1, round(limits.seconds)))
+        self._box: Box | None = None
 
     @property
     def why(self) -> str:
         """Why the box ended; empty while it lives."""
-        return self._box.why
+        return self._box.why if self._box else ""
 
-    def load(self, pieces: Sequence[Piece], forbidden: Sequence[str]) -> list[str]:
-        """Run pieces in the box."""
+    def load(self, pieces: Sequence[Piece], exercise: Exercise) -> list[str]:
+        """Open the box and run pieces in it; raises BoxError where it cannot be opened."""
+        texts = (*(piece.source for piece in pieces), *exercise.forbidden, graders_text(exercise))
+        tier = next(t for t in TIERS if t.name == self.tier)
+        self._box = open_box(tier, self._limits, modules_for(texts))
         cells = [Cell(piece.source, f"cell {piece.cell}") for piece in pieces]
         try:
-            return [problem or "" for problem in self._box.load(cells, forbidden)]
+            return [problem or "" for problem in self._box.load(cells, exercise.forbidden)]
         except (BoxDiedError, TimeLimitReached):  # ``why`` tells
             return [""] * len(pieces)
         except Exception as problem:  # too many errors to be sent, or what a forged reply says
@@ -54,7 +58,8 @@ class Boxed:
 
     def close(self) -> None:
         """End the box."""
-        self._box.close()
+        if self._box:
+            self._box.close()
 
 
 def boxes() -> tuple[OpenRunner, str]:

@@ -36,8 +36,11 @@ class Runner(Protocol):
     def why(self) -> str:
         """Why it no longer answers; empty while it does."""
 
-    def load(self, pieces: Sequence[Piece], forbidden: Sequence[str]) -> list[str]:
-        """Run pieces in order, each whatever the others did; return what each raised, or ""."""
+    def load(self, pieces: Sequence[Piece], exercise: Exercise) -> list[str]:
+        """Run pieces in order, each whatever the others did; return what each raised, or "".
+
+        What the exercise forbids is not there.
+        """
 
     def answer(self, exercise: Exercise) -> Any:
         """Return the function or value that the exercise asks for, or None."""
@@ -61,7 +64,7 @@ class Trusted:
         sys.modules["submission"] = self._module
         self._seconds = min(10.0, limits.seconds)
 
-    def load(self, pieces: Sequence[Piece], forbidden: Sequence[str]) -> list[str]:
+    def load(self, pieces: Sequence[Piece], exercise: Exercise) -> list[str]:
         """Run statements, at most 10 seconds each; nothing is kept from them."""
         return [self._run(piece) for piece in pieces]
 

@@ -15,7 +15,7 @@ from tutorlib.grading.cohort.answers import Script
 from tutorlib.grading.cohort.cells import read_cells
 from tutorlib.grading.cohort.runners import Limits, OpenRunner, Runner
 from tutorlib.grading.exercise import Exercise
-from tutorlib.grading.registry import unit_exercises, unit_of
+from tutorlib.grading.registry import find_exercise, unit_exercises, unit_of
 
 
 class Session:
@@ -39,7 +39,7 @@ class Session:
         runner = self._open(self._limits)
         self.tier = runner.tier
         pieces = self._script.pieces(exercise, self._worked)
-        raised = runner.load(pieces, exercise.forbidden)
+        raised = runner.load(pieces, exercise)
         told = [text for piece, text in zip(pieces, raised, strict=True)
                 if text and piece.exercise == exercise.id]
         return runner, list(dict.fromkeys(told))
@@ -60,7 +60,13 @@ def worked(exercise: Exercise) -> str:
     Everything it needs stands inside a function, so that no other name of the learner's changes.
     Empty when the solutions are not at hand.
     """
-    script = _solutions(unit_of(exercise).stem, exercise.unit)
+    return _worked(unit_of(exercise).stem, exercise.id)
+
+
+@cache
+def _worked(stem: str, exercise_id: str) -> str:
+    exercise = find_exercise(exercise_id)
+    script = _solutions(stem, exercise.unit)
     if script is None or not script.found[exercise.id].cell:
         return ""
     pieces = [piece for piece in script.pieces(exercise, {})

@@ -1,0 +1,87 @@
+"""Which modules a box is to have before a learner's code runs, and their bytecode.
+
+Importing torch's compiler takes seconds. Within a call that would count against its time limit,
+and for each submission again; in every process that makes boxes it would make the first
+submission wait for what most never use. So a word in an answer, or in what grades it, names what
+is imported before the box is forked. The words choose from this list and from nothing else.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import re
+import subprocess
+import sys
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+from tutorlib.grading.exercise import Exercise
+
+NEEDED = ("numpy", "torch")
+# What torch loads late, for gradients that come with weights and for optimisers.
+_TRAINING = ("torch.fx.experimental.symbolic_shapes", "torch._dynamo")
+_BY_WORD = {
+    **dict.fromkeys(("grad", "backward", "autograd", "requires_grad", "optim", "nn"), _TRAINING),
+    "scipy": ("scipy.optimize", "scipy.special"),
+    "mdp": ("tutorlib.mdp",),
+    **{name: (f"tutorlib.{name}", *_TRAINING) for name in (
+        "control", "imitation", "irl", "lm", "rewards", "posttraining", "tinytalk")},
+}
+_IN_ORDER = tuple(dict.fromkeys(module for modules in _BY_WORD.values() for module in modules))
+
+
+def modules_for(texts: Iterable[str]) -> tuple[str, ...]:
+    """Return the modules that words of ``texts`` name, always in the same order.
+
+    >>> modules_for(["from scipy.special import logsumexp"])
+    ('scipy.optimize', 'scipy.special')
+    """
+    words = set().union(*(re.findall(r"[a-z_]+", text) for text in texts))
+    wanted = {module for word in words & set(_BY_WORD) for module in _BY_WORD[word]}
+    return tuple(module for module in _IN_ORDER if module in wanted)
+
+
+def graders_text(exercise: Exercise) -> str:
+    """Return the source of the modules that define an exercise's cases and oracle."""
+    makers = (exercise.cases, exercise.oracle)
+    names = {getattr(maker, "__module__", None) for maker in makers if maker is not None}
+    return "\n".join(_source(name) for name in sorted(filter(None, names)))
+
+
+@cache
+def _source(name: str) -> str:
+    try:
+        return inspect.getsource(sys.modules[name])
+    except (KeyError, OSError, TypeError):
+        return ""
+
+
+_ROOT = Path(__file__).resolve().parents[3]
+_seen_to: set[str] = set()
+
+
+def keep_bytecode(modules: Iterable[str]) -> None:
+    """Import modules once in a process that may write, if their bytecode is not there.
+
+    Behind the outer wall nothing can be written: each process that makes boxes would compile
+    torch anew, on a new installation.
+    """
+    missing = [name for name in modules if name not in _seen_to and not _is_compiled(name)]
+    _seen_to.update(modules)
+    if missing:
+        code = f"import sys; sys.path.append({str(_ROOT)!r})\nimport {', '.join(missing)}"
+        subprocess.run([sys.executable, "-I", "-c", code], check=False, stdin=subprocess.DEVNULL,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def _is_compiled(name: str) -> bool:
+    """Whether a module's bytecode is kept, or there is nothing to keep."""
+    top, *rest = name.split(".")
+    spec = importlib.util.find_spec(top)
+    if spec is None or not spec.submodule_search_locations:
+        return True
+    place = Path(spec.submodule_search_locations[0], *rest)
+    source = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+    return not source.is_file() or Path(importlib.util.cache_from_source(str(source))).is_file()
