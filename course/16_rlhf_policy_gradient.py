@@ -303,7 +303,6 @@ for name, tracks in runs.items():
     ends = torch.tensor([[t[-1][k] for k in ("regret", "kl", "kl_to_optimum")] for t in tracks])
     print(f"{name:<14} at the end, five seeds: regret {[round(x, 3) for x in ends[:, 0].tolist()]}, mean KL to ref {ends[:, 1].mean():.3f}, to pi* {ends[:, 2].mean():.3f}")
 regret = {name: torch.tensor([[step["regret"] for step in track] for track in tracks]) for name, tracks in runs.items()}
-first, close = float(regret["leave one out"][0, 0]), float(regret["leave one out"][:, -10:].median())
 first = float(regret["leave one out"][0, 0])
 worse = {name: int((r[:, 1:].max(1).values > first).sum()) for name, r in regret.items()}  # at some step, than before any
 ended = {name: float(r[:, -10:].mean()) for name, r in regret.items()}
@@ -714,13 +713,13 @@ record = json.loads((course_root() / "benchmarks" / "posttraining" / "targets.js
 
 def row(name, values, half=None):
     """Print one line of the table; a dash where nothing of the kind was counted."""
-    cells = [f"{'-':>14}" if x is None else f"{x:>{14 if half is None else 8}.{0 if c in ('seconds', 'labels') else 2}f}"
+    cells = [f"{'-':>12}" if x is None else f"{x:>{12 if half is None else 6}.{0 if c in ('seconds', 'labels') else 2}f}"
              + ("" if half is None else f" ±{half[i]:4.{0 if c in ('seconds', 'labels') else 2}f}")
              for i, (c, x) in enumerate(zip(COLUMNS, values, strict=True))]
-    print(f"{name:<24}" + "".join(cells))
+    print(f"{name:<22}" + "".join(cells))
 
 
-print(f"{'mean ± 95 % t-interval':<24}" + "".join(f"{c:>14}" for c in COLUMNS))
+print(f"{'mean ± t-interval, 95%':<22}" + "".join(f"{c.removesuffix('ness'):>12}" for c in COLUMNS))
 once = {"base": record["base"], "RLOO, your run above": mean_parts(questions, ask(aligned, questions)), "best of 64 (base)": record["best_of_64"]}
 for name, measured in once.items():
     row(name, [measured.get(c) if c != "kl" or name == "base" else None for c in COLUMNS])

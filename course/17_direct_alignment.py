@@ -723,7 +723,7 @@ from tutorlib.syllabus import course_root
 def show(name, mean, half):
     """Return a mean and its interval; a dash where nothing of the kind was counted."""
     whole = name in ("seconds", "labels")
-    return f"{'-':>15}" if mean != mean else f"{mean:9.0f} ±{half:5.0f}" if whole else f"{mean:9.2f} ±{half:5.2f}"
+    return f"{'-':>12}" if mean != mean else f"{mean:6.0f} ±{half:4.0f}" if whole else f"{mean:6.2f} ±{half:4.2f}"
 
 
 COLUMNS, picture = ("gold", "truth", "harmlessness", "tone", "length", "kl", "seconds", "labels"), None
@@ -736,10 +736,10 @@ else:
                for name, method in record["methods"].items()}  # [seeds, columns]
     numbers = {name: runs for name, runs in numbers.items() if len(runs) > 1}
     half = {name: t.ppf(0.975, len(runs) - 1) * runs.std(0) / len(runs) ** 0.5 for name, runs in numbers.items()}
-    print(f"{'mean ± 95 % t-interval':<24}" + "".join(f"{c:>15}" for c in COLUMNS))
-    print(f"{'base':<24}" + "".join(f"{record['base'][c]:15.2f}" if c in record["base"] else f"{'-':>15}" for c in COLUMNS))
+    print(f"{'mean ± t-interval, 95%':<22}" + "".join(f"{c.removesuffix('ness'):>12}" for c in COLUMNS))
+    print(f"{'base':<22}" + "".join(f"{record['base'][c]:12.2f}" if c in record["base"] else f"{'-':>12}" for c in COLUMNS))
     for name, runs in numbers.items():
-        print(f"{name:<24}" + "".join(map(show, COLUMNS, runs.mean(0).tolist(), half[name].tolist())))
+        print(f"{name:<22}" + "".join(map(show, COLUMNS, runs.mean(0).tolist(), half[name].tolist())))
     means = {name: float(runs.mean(0)[0]) for name, runs in numbers.items()}
     picture = bars(means, errors={name: float(half[name][0]) for name in means}, errors_are="95 % t-interval over seeds",
                    ylabel="mean gold reward (points)", target=record["base"]["gold"], target_label="base",
