@@ -783,6 +783,9 @@ r"""
 | CPL: pairs train a policy, no reward (08) | DPO |
 
 Contrastive preference learning is DPO on a control task, or the other way round.
+
+(The tree: at $\beta = 2$ the optimum lies near the reference, whose pairs tell nearly all of it; at 0.5 it says one thing, and lone
+labels pull elsewhere for ever.)
 """
 
 # %% [markdown] tags=["slide"]
