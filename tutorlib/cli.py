@@ -203,7 +203,8 @@ def export(
     course: Annotated[Path | None, typer.Option(help="The autograder's course file.")] = None,
     time_limit: Annotated[float, typer.Option(min=1, help="The autograder's, seconds.")] = 300,
     memory: Annotated[int, typer.Option(min=256, help="The autograder's, MB.")] = 2048,
-    trust_submissions: Annotated[bool, typer.Option("--trust-submissions")] = False,
+    trust_submissions: Annotated[bool, typer.Option(
+        "--trust-submissions", help="The autograder runs code without a box.")] = False,
 ) -> None:
     """Write grades as Gradescope, Canvas or Moodle take them, or make an autograder."""
     from tutorlib.grading.cohort.exports import command
@@ -238,18 +239,15 @@ def collect(
     course: Annotated[Path | None, typer.Option(help="Course file with the due dates.")] = None,
     unit: Annotated[list[str] | None, typer.Option(help="Only this unit; repeatable.")] = None,
     times: Annotated[Path | None, typer.Option(
-        help="CSV with the columns learner and submitted.")] = None,
+        help="CSV with the columns learner, submitted and, if you like, unit.")] = None,
 ) -> None:
     """Gather what was handed in, one folder per learner, and mark what came late."""
-    from tutorlib.grading.cohort.collect import collect
+    from tutorlib.grading.cohort.collect import collect, report
     from tutorlib.grading.cohort.course import read_course
 
     done = collect(source, out, read_course(course), tuple(unit or ()), times)
-    for key, problem in done.problems.items():
-        typer.echo(f"{key}: {problem}")
-    for key, minutes in done.late.items():
-        typer.echo(f"{key}: late by {minutes} min")
-    typer.echo(f"collected {len(done.taken)} notebooks in {out}, {len(done.late)} of them late")
+    for line in report(done, out):
+        typer.echo(line)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ def test_from_handing_out_to_the_gradebook(typed, tmp_path, in_this_process):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "anna.ipynb").write_bytes(notebook(RIGHT))
     done = typed("collect", tmp_path / "in", "--out", tmp_path / "collected", *course)
-    assert done.exit_code == 0 and "collected 1 notebooks" in done.output, done.output
+    assert done.exit_code == 0 and "1 notebook collected" in done.output, done.output
     out = tmp_path / "grades"
     done = typed("grade", tmp_path / "collected", "--out", out, "--seed-file", tmp_path / "seed",
                  *course, "--trust-submissions")

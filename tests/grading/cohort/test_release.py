@@ -14,7 +14,7 @@ from tutorlib.authoring.release import release
 from tutorlib.authoring.stubs import contains_line, is_telling, solution_lines
 from tutorlib.errors import GradingError, LessonError
 from tutorlib.grading import hint, solution
-from tutorlib.grading.cohort.collect import collect
+from tutorlib.grading.cohort.collect import collect, report
 from tutorlib.grading.cohort.course import Course, Late, UnitRules, read_course
 from tutorlib.grading.notebook import solution_source
 from tutorlib.grading.registry import unit_exercises
@@ -164,18 +164,44 @@ def test_times_from_the_platform_come_first(cohort, tmp_path):
     cohort.hand_in("anna.ipynb", notebook(RIGHT))
     (tmp_path / "times.csv").write_text("learner,submitted\nanna,2030-10-15T00:59:00+00:00\n")
     done = collect(cohort.source, tmp_path / "out", rules(DUE), ("00",), tmp_path / "times.csv")
-    assert done.late == {"anna/00": 60}
+    assert done.late == {"anna/00": 60} and not done.at_once
+    cohort.hand_in("bert/06_maxent_irl.ipynb", notebook(unit="06"))
+    (tmp_path / "times.csv").write_text(
+        "learner,unit,submitted\nanna,0,2030-10-15T00:59:00Z\nbert,06,2030-10-15T02:59:00Z\n"
+        "bert,,2030-10-15T00:00:00Z\ncarla,00,\n")
+    both = Course(units={"00": UnitRules(DUE), "06": UnitRules(DUE)})
+    done = collect(cohort.source, tmp_path / "two", both, (), tmp_path / "times.csv")
+    assert done.late == {"anna/00": 60, "bert/06": 180}, "a unit's own time comes first"
     (tmp_path / "times.csv").write_text("learner,submitted\nanna,yesterday\n")
     with pytest.raises(GradingError, match="columns learner and submitted"):
         collect(cohort.source, tmp_path / "out", rules(DUE), ("00",), tmp_path / "times.csv")
 
 
+def test_what_a_collection_leaves_open_is_said(cohort, tmp_path):
+    for i in range(5):
+        cohort.hand_in(f"learner{i}.ipynb", notebook(RIGHT))
+    cohort.hand_in("learner0/00_start_here.ipynb", notebook(RIGHT))
+    cohort.hand_in("zoe_4711_99_essay.pdf", b"%PDF-1.4")
+    late = rules(datetime(2020, 1, 1, tzinfo=UTC))
+    told = "\n".join(report(collect(cohort.source, tmp_path / "out", late), tmp_path / "out"))
+    assert "2 notebooks were handed in for this unit" in told
+    assert "No notebook came with zoe_4711_99_essay.pdf" in told
+    assert "looks like the download's" in told and "5 notebooks collected in" in told
+    cohort.grade(tmp_path / "out", course=late)
+    assert "2 notebooks were handed in for this unit" in cohort.page("learner0")
+
+
 def test_what_cannot_be_read_keeps_its_place_and_nothing_else_is_touched(cohort, tmp_path):
     os.symlink("/etc/passwd", cohort.source / "anna.ipynb")
+    cohort.hand_in("bert.ipynb", b"%PDF-1.4")
     done = collect(cohort.source, tmp_path / "out", Course(), ("00",))
-    assert "link" in done.problems["anna/00"]
+    assert "link" in done.problems["anna/00"] and "not a notebook" in done.problems["bert/00"]
     cohort.grade(tmp_path / "out", units=("00",))
     assert cohort.row("anna")["outcome"] == "not passed"
+    assert "link to another file" in cohort.page("anna"), "why is told to the learner too"
+    (tmp_path / "out" / "anna" / "00_start_here.ipynb").write_bytes(notebook(RIGHT))
+    cohort.grade(tmp_path / "out", units=("00",))
+    assert cohort.row("anna")["outcome"] == "passed", "the file that was asked for again"
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("x")
     with pytest.raises(GradingError, match="something else"):

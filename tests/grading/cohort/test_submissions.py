@@ -10,9 +10,9 @@ import pytest
 
 from tests.grading.cohort.conftest import RIGHT, code_cell, notebook
 from tutorlib.errors import GradingError
-from tutorlib.grading.cohort import sources
+from tutorlib.grading.cohort import sources, zips
+from tutorlib.grading.cohort.entry import FILE_LIMIT, EntryError
 from tutorlib.grading.cohort.names import clean_text, learner_of, safe_name, table_cell
-from tutorlib.grading.cohort.sources import FILE_LIMIT, EntryError
 from tutorlib.grading.cohort.submissions import gather, unit_in
 from tutorlib.syllabus import UNITS
 
@@ -41,6 +41,8 @@ def found(source, units=UNITS):
     ("doejane_4711_9900_mallory_815_1_06_maxent_irl", ("4711", "doejane", False)),
     ("doejane_4711_9900_homework", ("4711", "doejane", False)),
     ("Jane Doe_815_assignsubmission_file_", ("815", "Jane Doe", False)),
+    ("Jane Doe_815_assignsubmission_file_06_maxent_irl", ("815", "Jane Doe", False)),
+    ("doejane_4711_9900_x_815_assignsubmission_file_", ("4711", "doejane", False)),
     ("submission_31337", ("31337", "submission_31337", False)),
 ])
 def test_learners_are_read_off_the_names_that_platforms_give(label, expected):
@@ -87,6 +89,57 @@ def test_a_learners_own_zip_names_no_other_learner_and_no_earlier_date(tmp_path)
     assert submission.entry.modified[0] > 1999
 
 
+def test_a_learners_zip_inside_the_platforms_zip_is_read_and_bounded(tmp_path, monkeypatch):
+    own = zip_of({"my work/00_start_here.ipynb": ANSWERED}, tmp_path / "own.zip").read_bytes()
+    source = zip_of({"liu_4711_9900_unit.zip": own, "roe_4712_9901_unit.zip": b"PK no zip"},
+                    tmp_path / "in.zip")
+    submissions = found(source, UNITS[:1])
+    assert submissions["4711", "00"].read() == ANSWERED
+    assert "cannot be read" in submissions["4712", "00"].problem
+    twice = zip_of({"liu.zip": zip_of({"own.zip": own}, tmp_path / "b.zip").read_bytes()},
+                   tmp_path / "twice.zip")
+    assert gather(twice, UNITS).others == ("liu/own.zip",), "a zip in it is only named"
+    monkeypatch.setattr(zips, "OWN_LIMIT", 100)
+    assert "larger" in found(source, UNITS[:1])["4711", "00"].problem
+
+
+class Unmarked(zipfile.ZipInfo):
+    """A member whose name is written as bytes of code page 437, without the flag for UTF-8."""
+
+    def _encodeFilenameFlags(self):
+        return self.filename.encode("cp437"), self.flag_bits & ~0x800
+
+
+@pytest.mark.parametrize("written", ["utf-8", "utf-8 without saying so", "another alphabet"])
+def test_names_in_any_alphabet_come_out_of_a_zip_as_they_were(tmp_path, written):
+    """Programs of macOS and Linux write UTF-8 into zips and do not set the flag for it."""
+    name = "Zoe\u0308 王_815_assignsubmission_file_"  # the accent apart, as macOS writes names
+    info = zipfile.ZipInfo(f"{name}/00_start_here.ipynb")
+    if written == "utf-8 without saying so":
+        info = Unmarked(info.filename.encode().decode("cp437"))
+    if written == "another alphabet":
+        info = Unmarked("Zo\u00eb \u2592_815_assignsubmission_file_/a.ipynb")
+    with zipfile.ZipFile(tmp_path / "in.zip", "w") as archive:
+        archive.writestr(info, ANSWERED)
+    [submission] = found(tmp_path / "in.zip").values()
+    wanted = "Zo\u00eb \u2592" if written == "another alphabet" else "Zo\u00eb 王"
+    assert (submission.learner.id, submission.learner.name) == ("815", wanted)
+    assert submission.read() == ANSWERED
+
+
+def test_who_handed_in_no_notebook_is_named(tmp_path):
+    (tmp_path / "in").mkdir()
+    files = {"anna.ipynb": ANSWERED, "anna.pdf": b"x", "bert_4711_9900_essay.docx": b"x",
+             "carla/report.html": b"x", "dora/00_start_here.ipynb": ANSWERED, "dora/data.csv": b"x"}
+    for name, data in files.items():
+        (tmp_path / "in" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "in" / name).write_bytes(data)
+    for source in (tmp_path / "in", zip_of(files, tmp_path / "in.zip")):
+        intake = gather(source, UNITS)
+        assert [s.learner.id for s in intake.submissions] == ["anna", "dora"]
+        assert intake.others == ("bert_4711_9900_essay.docx", "carla/report.html")
+
+
 def test_checkpoints_and_other_files_are_left_alone(tmp_path):
     (tmp_path / "anna/.ipynb_checkpoints").mkdir(parents=True)
     (tmp_path / "anna/.ipynb_checkpoints/00_start_here-checkpoint.ipynb").write_bytes(ANSWERED)
@@ -114,6 +167,10 @@ def test_the_unit_is_found_by_metadata_then_marks_then_name(tmp_path):
     assert ("anna", "04") in submissions
     assert "which unit" in submissions["bert", ""].problem
     assert ("bert", "00") in found(tmp_path, UNITS[:1]), "when only one unit is asked for"
+    bare = json.dumps({"cells": [code_cell("x = 1\ndef soft_backup_finite(a):\n    pass"),
+                                 code_cell(["def visitation(a):\n", "    pass"])]}).encode()
+    (tmp_path / "carla.ipynb").write_bytes(bare)
+    assert ("carla", "06") in found(tmp_path), "by the names of the answers"
 
 
 def test_units_that_were_not_asked_for_are_named(tmp_path):
@@ -184,14 +241,15 @@ def test_a_bomb_is_neither_unpacked_nor_believed(tmp_path, monkeypatch):
     source.write_bytes(lying)
     problem = found(source, UNITS[:1])["anna", "00"].problem
     assert "larger than" in problem or "unpacked" in problem
-    monkeypatch.setattr(sources, "TOTAL_LIMIT", 10)
+    monkeypatch.setattr(zips, "TOTAL_LIMIT", 10)
     assert all("too much" in s.problem or "larger" in s.problem
                for s in found(source, UNITS[:1]).values())
 
 
 def test_too_many_entries_are_refused(tmp_path, monkeypatch):
     source = zip_of({f"{i}.ipynb": b"{}" for i in range(5)}, tmp_path / "in.zip")
-    monkeypatch.setattr(sources, "COUNT_LIMIT", 4)
+    for module in (sources, zips):
+        monkeypatch.setattr(module, "COUNT_LIMIT", 4)
     with pytest.raises(GradingError, match="more than 4"):
         gather(source, UNITS)
     (tmp_path / "in").mkdir()

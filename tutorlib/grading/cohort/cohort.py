@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import tutorlib
 from tutorlib.errors import GradingError
 from tutorlib.grading.cohort.course import Course
+from tutorlib.grading.cohort.entry import EntryError
 from tutorlib.grading.cohort.grade import Plan, unreadable
 from tutorlib.grading.cohort.journal import Journal, Memory, write_file
 from tutorlib.grading.cohort.pool import Pool, grade_here
@@ -31,7 +32,6 @@ from tutorlib.grading.cohort.records import (
 )
 from tutorlib.grading.cohort.runners import Limits, OpenRunner
 from tutorlib.grading.cohort.seeds import open_seed
-from tutorlib.grading.cohort.sources import EntryError
 from tutorlib.grading.cohort.submissions import COLLECTED, Intake, Submission, gather
 from tutorlib.grading.cohort.worker import Job
 from tutorlib.syllabus import UNITS, Unit, find_unit

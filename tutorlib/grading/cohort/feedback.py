@@ -39,7 +39,7 @@ def preface(record: dict) -> list[str]:
     if record["problem"]:
         told.append(f"Nothing could be graded: {record['problem']}.")
     if record["late"]:
-        told.append(f"Handed in late, by {_duration(record['late']['minutes'])}.")
+        told.append(f"Handed in late, by {duration(record['late']['minutes'])}.")
     if "time" in record["limits_hit"]:
         told.append("Some of the code was stopped because it ran longer than it may.")
     others = [name for name in record["limits_hit"] if name != "time"]
@@ -48,10 +48,19 @@ def preface(record: dict) -> list[str]:
     return told + [f"{note}." if note[-1:] != "." else note for note in record["notes"]]
 
 
-def _duration(minutes: float) -> str:
+def count(number: int, noun: str) -> str:
+    """Say how many of something there are.
+
+    >>> count(1, "notebook"), count(2, "notebook")
+    ('1 notebook', '2 notebooks')
+    """
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def duration(minutes: float) -> str:
     """Say a length of time roughly.
 
-    >>> _duration(90), _duration(3000)
+    >>> duration(90), duration(3000)
     ('1 h 30 min', '2 d 2 h')
     """
     minutes = round(minutes)

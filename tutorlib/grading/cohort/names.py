@@ -11,7 +11,7 @@ from tutorlib.syllabus import UNITS
 
 # What follows the two numbers is the learner's own file name, which must not name another learner
 _CANVAS = re.compile(r"(?P<name>[^_]+)(?P<late>_late)?_(?P<id>\d+)_\d+(_.*)?", re.IGNORECASE)
-_MOODLE = re.compile(r"(?P<name>.+?)_(?P<id>\d+)_assignsubmission_file_?", re.IGNORECASE)
+_MOODLE = re.compile(r"(?P<name>[^_]+)_(?P<id>\d+)_assignsubmission_file(_.*)?", re.IGNORECASE)
 _GRADESCOPE = re.compile(r"submission_(?P<id>\d+)", re.IGNORECASE)
 _UNIT_STEM = re.compile("|".join(rf"{u.stem}|{u.slug}" for u in UNITS), re.IGNORECASE)
 _COPY = re.compile(r"[ _-]*(\(\d+\)|-\d+|-?copy\d*)$", re.IGNORECASE)
@@ -31,7 +31,8 @@ class Learner:
 def learner_of(label: str) -> Learner:
     """Read a learner off a folder's name or a notebook's, as platforms write them.
 
-    Canvas writes ``name[_late]_ID_NUMBER_file``, Moodle ``Full Name_ID_assignsubmission_file_``.
+    Canvas writes ``name[_late]_ID_NUMBER_file``, Moodle ``Full Name_ID_assignsubmission_file_``
+    (and the file's own name after it, when asked not to make folders).
     A unit's name is left out; anything else is the id as it stands.
 
     >>> learner_of("doejane_LATE_4711_99_06_maxent_irl")

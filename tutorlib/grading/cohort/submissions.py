@@ -5,17 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tutorlib.errors import GradingError
+from tutorlib.grading.cohort.entry import Entry, EntryError
 from tutorlib.grading.cohort.names import Learner, is_bare_unit, learner_of, names_a_unit
-from tutorlib.grading.cohort.sources import Entry, EntryError, entries
+from tutorlib.grading.cohort.sources import entries
 from tutorlib.syllabus import UNITS, Unit
 
 COLLECTED = "collected.json"  # written by ``tutorlib collect`` into its folder
 _UNIT_MARK = re.compile(rb'"unit":\s*"(\d\d)"')
+_DEFINED = re.compile(rb'(?:"|\\n)def (\w+)\(')  # at the left margin, in a notebook's JSON
+_OURS = {COLLECTED}
 _EXERCISE_MARK = re.compile(rb"# exercise: ([a-z0-9_]+)\.[a-z0-9_]+")
 
 
@@ -49,6 +52,7 @@ class Intake:
 
     submissions: tuple[Submission, ...]  # sorted by learner and unit
     left_out: tuple[str, ...] = ()  # notebooks of units that were not asked for
+    others: tuple[str, ...] = ()  # files of those who handed in no notebook at all
 
 
 def gather(source: str | Path, units: Sequence[Unit], learner: Learner | None = None) -> Intake:
@@ -58,44 +62,71 @@ def gather(source: str | Path, units: Sequence[Unit], learner: Learner | None = 
     learner whom the top folder names, unless all of it is ``learner``'s. Of a collection, the
     learners are those that were noted. Raises ``GradingError`` when there is nothing to read.
     """
-    found, left_out = [], []
+    found, left_out, others, owners = [], [], [], set()
     noted = _noted(Path(source))
     wanted = {unit.number for unit in units}
     for entry in _below_wrapper(entries(source)):
         label = entry.parts[0] if len(entry.parts) > 1 else _stem(entry)
-        submission = _submission(entry, units, learner or noted.get(label) or learner_of(label))
+        owner = learner or noted.learners.get(label) or learner_of(label)
+        if not entry.notebook:
+            others.append((owner.id, entry.path))
+            continue
+        owners.add(owner.id)
+        submission = noted.told(_submission(entry, units, owner))
         if submission.unit and submission.unit not in wanted:
             left_out.append(submission.path)
         else:
             found.append(submission)
-    return Intake(tuple(_one_each(found)), tuple(left_out))
+    alone = [path for who, path in others if who not in owners and path not in _OURS]
+    return Intake(tuple(_one_each(found)), tuple(left_out), tuple(alone))
 
 
 def _below_wrapper(found: list[Entry]) -> list[Entry]:
     """Leave out a folder that all learners' files lie in, as a zip of a folder has."""
-    if len({entry.parts[0] for entry in found}) != 1 or any(entry.owned for entry in found):
+    books = [entry for entry in found if entry.notebook]
+    if len({entry.parts[0] for entry in books}) != 1 or any(entry.owned for entry in books):
         return found
-    deep = all(len(entry.parts) > 2 for entry in found)
-    own_names = all(len(e.parts) == 2 and not is_bare_unit(_stem(e)) for e in found)
-    if (deep and len({e.parts[1] for e in found}) > 1) or (own_names and len(found) > 1):
-        return [Entry(e.parts[1:], e.read, e.modified) for e in found]
+    deep = all(len(entry.parts) > 2 for entry in books)
+    own_names = all(len(e.parts) == 2 and not is_bare_unit(_stem(e)) for e in books)
+    if (deep and len({e.parts[1] for e in books}) > 1) or (own_names and len(books) > 1):
+        top = books[0].parts[0]
+        return [replace(e, parts=e.parts[1:]) if e.parts[0] == top and e.parts[1:] else e
+                for e in found]
     return found
 
 
 def _stem(entry: Entry) -> str:
-    """Return a notebook's file name without its ending."""
-    return re.sub(r"\.ipynb$", "", entry.parts[-1], flags=re.IGNORECASE)
+    """Return a file's name without its ending."""
+    return Path(entry.parts[-1]).stem
 
 
-def _noted(source: Path) -> dict[str, Learner]:
-    """Return {folder: learner} of a collection; empty for any other folder."""
+@dataclass(frozen=True)
+class _Noted:
+    """What ``tutorlib collect`` noted of a collection; nothing for any other folder."""
+
+    learners: Mapping[str, Learner] = field(default_factory=dict)  # by folder
+    submissions: Mapping[str, dict] = field(default_factory=dict)  # by key
+
+    def told(self, submission: Submission) -> Submission:
+        """Return a submission with what was noted of it, unless its file was replaced since."""
+        entry = self.submissions.get(submission.key, {})
+        digest = hashlib.sha256(b"").hexdigest() if entry.get("unread") else entry.get("sha256")
+        if submission.problem or digest != submission.sha256:
+            return submission
+        told = _with_note(submission, tuple(str(note) for note in entry.get("notes", ())))
+        return replace(told, problem=str(entry["problem"])) if entry.get("unread") else told
+
+
+def _noted(source: Path) -> _Noted:
+    """Read what was noted when a collection was made."""
     path = source / COLLECTED
     if not path.is_file():
-        return {}
+        return _Noted()
     try:
-        learners = json.loads(path.read_text(encoding="utf-8"))["learners"]
-        return {folder: Learner(str(who["id"]), str(who["name"]))
-                for folder, who in learners.items()}
+        content = json.loads(path.read_text(encoding="utf-8"))
+        learners = {folder: Learner(str(who["id"]), str(who["name"]))
+                    for folder, who in content["learners"].items()}
+        return _Noted(learners, {str(k): dict(v) for k, v in content["submissions"].items()})
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
         raise GradingError(f"{path} cannot be read ({problem!r}); run `tutorlib collect` again"
                            ) from problem
@@ -109,7 +140,7 @@ def _submission(entry: Entry, units: Sequence[Unit], learner: Learner) -> Submis
         data = entry.read()
     except EntryError as problem:
         return Submission(learner, named or only, entry.path, problem=str(problem))
-    unit = unit_in(data) or named or only
+    unit = unit_in(data) or named or only or _unit_by_names(data, units)
     problem = "" if unit else ("nothing tells which unit this notebook belongs to; keep the "
                                "worksheet's file name when handing in")
     digest = hashlib.sha256(data).hexdigest()
@@ -129,6 +160,18 @@ def unit_in(data: bytes) -> str:
     slugs = {unit.slug: unit.number for unit in UNITS}
     named = [slugs[m.decode()] for m in _EXERCISE_MARK.findall(data) if m.decode() in slugs]
     return max(sorted(set(named)), key=named.count) if named else ""
+
+
+def _unit_by_names(data: bytes, units: Sequence[Unit]) -> str:
+    """Return the number of the unit most of whose answers a notebook defines by name, if one."""
+    from tutorlib.grading.registry import unit_exercises
+
+    defined = set(_DEFINED.findall(data))
+    counts = {unit.number: sum(e.name.encode() in defined for e in unit_exercises(unit.slug))
+              for unit in units} if defined else {}
+    most = max(counts.values(), default=0)
+    best = [number for number, count in counts.items() if count == most]
+    return best[0] if most and len(best) == 1 else ""
 
 
 def _one_each(found: list[Submission]) -> list[Submission]:
