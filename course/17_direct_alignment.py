@@ -782,10 +782,9 @@ r"""
 | AIRL's logit $f - \log \pi$ (07) | log-ratio of two policies |
 | CPL: pairs train a policy, no reward (08) | DPO |
 
-Contrastive preference learning is DPO on a control task, or the other way round.
+Contrastive preference learning is DPO on a control task.
 
-(The tree: at $\beta = 2$ the optimum lies near the reference, whose pairs tell nearly all of it; at 0.5 it says one thing, and lone
-labels pull elsewhere for ever.)
+(The tree: at $\beta = 2$ the reference's pairs tell nearly all; at 0.5 lone labels pull elsewhere.)
 """
 
 # %% [markdown] tags=["slide"]
