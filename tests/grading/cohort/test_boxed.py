@@ -19,6 +19,7 @@ from tutorlib.grading.box import NoBoxError
 from tutorlib.grading.cohort import boxed, command
 from tutorlib.grading.cohort.cohort import Settings, grade_cohort
 from tutorlib.grading.cohort.grade import Plan, grade_notebook
+from tutorlib.grading.cohort.records import flags
 from tutorlib.grading.cohort.runners import Limits
 from tutorlib.grading.cohort.seeds import Seed
 from tutorlib.grading.registry import unit_exercises
@@ -115,12 +116,30 @@ def test_no_trick_earns_a_point_or_stops_the_grader(grade, trick):
 
 
 def test_a_process_that_ends_itself_is_told_so_and_flagged_by_its_limit(grade):
-    row = grade(notebook(TRICKS["exit when called"]))["exercises"][0]
-    assert "ended its process" in row["message"] and "exit code 0" in row["message"]
+    for trick in ("exit when called", "exit at once"):
+        result = grade(notebook(TRICKS[trick]))
+        row = result["exercises"][0]
+        assert "ended its process" in row["message"] and "exit code 0" in row["message"]
+        assert flags(result) == [f"{row['title']}: {row['message']}"]
     hog = RIGHT.replace("    return", "    x = bytearray(3 * 2**30)\n"
                                       "    x[::4096] = bytes(len(x[::4096]))\n    return")
     result = grade(notebook(hog), memory=512)
     assert result["exercises"][0]["points"] == 0
+    assert flags(result)[-1] == "ran into its limits: memory"
+
+
+MAGICS = ("%matplotlib inline\n!pip install nothing\nimport torch\nfiles = !ls\n"
+          "%time half = 0.5\ntorch.softmax?\n?half\n" + DEF
+          + "    %time scaled = scores / temperature\n"
+          "    return torch.softmax(scaled, -1) * (half + half)\n%timeit 1 + 1\n%load_ext x")
+
+
+def test_magics_in_an_answer_cell_are_tolerated(grade):
+    """What IPython alone understands is left out, and what ``%time`` runs is run."""
+    bash = code_cell("%%bash\nrm -rf /")
+    for head in ("%%time", "%%capture out"):
+        row = grade(notebook(bash, f"{head}\n{MAGICS}"))["exercises"][0]
+        assert row["outcome"] == "passed", row
 
 
 def test_an_endless_answer_that_ignores_everything_is_stopped(grade):

@@ -38,6 +38,11 @@ def test_thousands_of_empty_lines_are_no_riddle(soon):
     assert without_magics("  \n%time\n\n!ls\nx?") == "  \npass\n\npass\npass"
 
 
+@pytest.mark.parametrize("part", ["a = ", "a", "a, ", " \t", "\t\n", "a b", "= ", "%time ", "x.\n"])
+def test_no_text_keeps_the_search_for_magics_busy(soon, part):
+    assert without_magics(part * (190_000 // len(part)) + "\n)")
+
+
 def test_thousands_of_statements_are_run_as_one(soon):
     source = "1\n" * 90_000
     assert list(statements(source)) == [source], "each apart would be padded to its own line"

@@ -17,6 +17,7 @@ from tests.grading.cohort.conftest import (
 from tutorlib.grading.cohort.answers import Script, is_stub
 from tutorlib.grading.cohort.cells import NotebookError, parse, read_cells, without_magics
 from tutorlib.grading.cohort.grade import HIDDEN_CASES, Plan, grade_notebook
+from tutorlib.grading.cohort.records import flags
 from tutorlib.grading.cohort.runners import Limits, Trusted
 from tutorlib.grading.cohort.seeds import Seed
 from tutorlib.grading.judge import DEFAULT_SEED
@@ -223,6 +224,34 @@ def test_when_the_notebooks_time_is_used_up_the_rest_is_explained():
     rows = grade(built("solutions", "03"), unit_exercises("maximum_entropy_rl"),
                  limits=Limits(seconds=-1))["exercises"]
     assert all(row["stage"] == "time limit" and "used up" in row["message"] for row in rows)
+
+
+def test_what_opening_a_runner_takes_is_not_the_notebooks_time(monkeypatch):
+    """Importing torch for the first box takes a minute on a busy machine."""
+    class Slow(Trusted):
+        def __init__(self, limits):
+            super().__init__(limits)
+            Slow.opened += 1
+            self._start += 1000.0  # as if it had been open for that long a time less
+
+    Slow.opened = 0
+    plan = Plan(SEED, Limits(60))
+    rows = grade_notebook(built("solutions", "03"), unit_exercises("maximum_entropy_rl"), plan,
+                          Slow)["exercises"]
+    assert Slow.opened == len(rows) and all(row["outcome"] == "passed" for row in rows)
+    monkeypatch.setattr(Trusted, "spent", 61.0)
+    rows = grade_notebook(built("solutions", "03"), unit_exercises("maximum_entropy_rl"), plan,
+                          Trusted)["exercises"]
+    assert [row["stage"] for row in rows] == [""] + ["time limit"] * (len(rows) - 1)
+
+
+def test_missing_memory_is_explained_and_flagged():
+    hungry = RIGHT.replace("    return", "    raise MemoryError\n    return")
+    result = grade(notebook(hungry), limits=Limits(60, 512))
+    assert "more than the 512 MB" in result["exercises"][0]["message"]
+    assert result["limits_hit"] == ["memory"] and flags(result) == ["ran into its limits: memory"]
+    result = grade(notebook("x = [0] * 2**60\n" + RIGHT))
+    assert result["exercises"][0]["outcome"] == "passed", "a statement apart from the answer"
 
 
 @pytest.mark.parametrize("data, told", [

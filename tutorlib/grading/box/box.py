@@ -75,6 +75,11 @@ class Box:
         return self._dead
 
     @property
+    def computed(self) -> float | None:
+        """Seconds of processor that it has used; None when it has ended or nobody can tell."""
+        return self._host.clock.seconds() if self.alive else None
+
+    @property
     def printed(self) -> str:
         """What the code has printed, cut."""
         return self._pipes.printed()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -30,17 +31,29 @@ class Boxed:
         self._limits = BoxLimits(memory=limits.memory << 20,
                                  cpu_seconds=max(1, round(limits.seconds)))
         self._box: Box | None = None
+        self._opened = 0.0
 
     @property
     def why(self) -> str:
         """Why the box ended; empty while it lives."""
         return self._box.why if self._box else ""
 
+    @property
+    def spent(self) -> float:
+        """The seconds that it computed, or a share of those it lasted: it may only have slept.
+
+        Making the box and importing what it needs is not the learner's doing.
+        """
+        if self._box is None:
+            return 0.0
+        return max(self._box.computed or 0.0, (time.monotonic() - self._opened) / PATIENCE)
+
     def load(self, pieces: Sequence[Piece], exercise: Exercise) -> list[str]:
         """Open the box and run pieces in it; raises BoxError where it cannot be opened."""
         texts = (*(piece.source for piece in pieces), *exercise.forbidden, graders_text(exercise))
         tier = next(t for t in TIERS if t.name == self.tier)
         self._box = open_box(tier, self._limits, modules_for(texts))
+        self._opened = time.monotonic()
         cells = [Cell(piece.source, f"cell {piece.cell}") for piece in pieces]
         try:
             return [problem or "" for problem in self._box.load(cells, exercise.forbidden)]

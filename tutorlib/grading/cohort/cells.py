@@ -19,6 +19,10 @@ CODE_LIMIT = 1_000_000  # characters of all code cells; a worksheet has some ten
 LINES_RUN = 1_000_000  # lines that a cell's statements may have, each padded to its place
 _HARMLESS_MAGIC = re.compile(r"\s*%%(time|timeit|capture|prun)\b.*")
 # no \s here: it also matches line ends, and thousands of empty lines would take hours
+# a name begins with no blank, so that a line of blanks is looked at once
+_RUNS = re.compile(r"^([ \t]*(?:[\w.,][\w., \t]*=[ \t]*)?)%(?:time|prun)[ \t]+(?=[^\s-])",
+                   re.MULTILINE)
+_TAKES = re.compile(r"^([ \t]*[\w.,][\w., \t]*=)[ \t]*[%!].*$", re.MULTILINE)
 _MAGIC_LINE = re.compile(r"^([ \t]*)([%!?].*|[\w.]+\?{1,2}[ \t]*)$", re.MULTILINE)
 
 
@@ -83,8 +87,10 @@ def _code_cell(number: int, cell) -> CodeCell | None:
 def without_magics(source: str) -> str:
     """Return a cell as plain Python: magics and shell lines become ``pass``.
 
-    >>> without_magics("%%time\\n%matplotlib inline\\nx = 1")
-    '\\npass\\nx = 1'
+    What ``%time`` runs is kept, and where a magic's outcome is assigned there is None.
+
+    >>> without_magics("%%time\\n%matplotlib inline\\n%time x = 1\\nfiles = !ls")
+    '\\npass\\nx = 1\\nfiles = None'
     """
     if parse(source) is not None:
         return source
@@ -92,7 +98,8 @@ def without_magics(source: str) -> str:
         if not _HARMLESS_MAGIC.match(source):
             return ""
         source = _HARMLESS_MAGIC.sub("", source, count=1)
-    plain = _MAGIC_LINE.sub(r"\1pass", source)
+    plain = _TAKES.sub(r"\1 None", _RUNS.sub(r"\1", source))
+    plain = _MAGIC_LINE.sub(r"\1pass", plain)
     return plain if parse(plain) is not None else source
 
 

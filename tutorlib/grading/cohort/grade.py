@@ -23,6 +23,11 @@ from tutorlib.grading.report import call_text, show_value
 HIDDEN_CASES = 3  # random ones, at least
 MOST_NOTES = 5  # on statements that stopped, of one exercise
 TEXT_LIMIT = 1500  # characters of anything that came from a learner's code
+_ENDED = "ended its process"
+ENDED = (f"running your answer cell {_ENDED}", f"your answer {_ENDED}",
+         f"On a hidden case the answer {_ENDED}")
+_STOPPED, _RAISED = "your answer cell stopped with ", "your code raised "
+OUT_OF_MEMORY = (f"{_STOPPED}MemoryError", f"{_RAISED}MemoryError")
 
 _NOWHERE = Found()
 _IN_KIND = {
@@ -68,11 +73,16 @@ def grade_notebook(data: bytes, exercises: Sequence[Exercise], plan: Plan,
             row = _graded(exercise, script, session, plan)
             report(row)
         rows.append(row)
-        if row["stage"] == "time limit":
-            session.hit.add("time")
+        session.hit |= limits_of(row)
         if row["outcome"] != PASSED:
             session.put_right(exercise)
     return {"exercises": rows, "tier": session.tier, "limits_hit": sorted(session.hit)}
+
+
+def limits_of(row: dict) -> set[str]:
+    """Return the limits that a row's answer ran into, "time" and "memory"."""
+    hit = {"time"} if row["stage"] == "time limit" else set()
+    return hit | ({"memory"} if row["message"].startswith(OUT_OF_MEMORY) else set())
 
 
 def lost(exercise: Exercise, plan: Plan, reason: str) -> dict:
@@ -119,8 +129,7 @@ def _graded(exercise: Exercise, script: Script, session: Session, plan: Plan) ->
     try:
         return _run(exercise, runner, found, errors, plan)
     finally:
-        session.note(runner)
-        runner.close()
+        session.close(runner)
 
 
 def _run(exercise: Exercise, runner: Runner, found: Found, errors: list[str], plan: Plan) -> dict:
@@ -128,16 +137,15 @@ def _run(exercise: Exercise, runner: Runner, found: Found, errors: list[str], pl
     answer, trouble = _answer(exercise, runner)
     if runner.why:
         return row(exercise, plan, FAILED, "error",
-                   f"running your answer cell ended its process: {runner.why}", found)
+                   f"{ENDED[0]}: {runner.why}", found)
     if answer is None:
-        why = (f"your answer cell stopped with {errors[0]}" if errors else trouble or
+        why = (f"{_STOPPED}{errors[0]}" if errors else trouble or
                f"your answer cell does not define `{exercise.name}`")
-        return row(exercise, plan, FAILED, "error", why + _lost_name(errors), found)
+        return row(exercise, plan, FAILED, "error", why + _advice(why, plan), found)
     judged = _judged(exercise, answer, found, errors, plan, runner.patience)
     if runner.why and judged["stage"] not in ("time limit", ""):
         judged["message"] = (  # an exit code could carry what was seen
-            "On a hidden case the answer ended its process." if judged["hidden"]
-            else f"your answer ended its process: {runner.why}")
+            f"{ENDED[2]}." if judged["hidden"] else f"{ENDED[1]}: {runner.why}")
     return judged
 
 
@@ -163,7 +171,7 @@ def _judged(exercise: Exercise, answer, found: Found, errors: list[str], plan: P
         cases, hidden = cases + more, True
     notes = [*found.notes, *(f"A statement of the cell stopped with {clean_text(e, 300)}; the "
                              "others were run." for e in errors[:MOST_NOTES])]
-    told = _in_kind(result) if hidden else result.message + _lost_name([result.message])
+    told = _in_kind(result) if hidden else result.message + _advice(result.message, plan)
     message = told if result.outcome == FAILED else ""
     return row(exercise, plan, result.outcome, result.stage, message, found, notes=notes,
                cases=cases, hidden=hidden and result.outcome == FAILED,
@@ -199,7 +207,7 @@ def _in_kind(result: Result) -> str:
         return f"On a hidden case a property did not hold: {law}."
     text = _IN_KIND.get(result.stage, "the answer was not right")
     if result.stage == "error":
-        name = result.message.removeprefix("your code raised ").split(":")[0]
+        name = result.message.removeprefix(_RAISED).split(":")[0]
         known = isinstance(getattr(builtins, name, None), type)
         text += f" ({name})" if known else ""
     return f"On a hidden case {text}."
@@ -226,9 +234,15 @@ def _shown(result: Result) -> dict:
     return {k: clean_text(v, TEXT_LIMIT) for k, v in shown.items() if v}
 
 
-def _lost_name(errors: Sequence[str]) -> str:
-    """Explain a missing name: only answer cells and what they name is run."""
-    if not any("NameError" in e for e in errors):
+def _advice(message: str, plan: Plan) -> str:
+    """Say what lies behind a missing name and behind missing memory.
+
+    A name may be missing since only answer cells and what they name is run.
+    """
+    if message.startswith(OUT_OF_MEMORY):
+        return (f". It asked for more than the {plan.limits.memory:,} MB of memory that an answer "
+                "may take")
+    if "NameError" not in message:
         return ""
     return (". The grader runs the answer cells, and from other cells the imports, functions and "
             "constants that they use: put what the answer computes with into its own cell")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import tutorlib
 from tutorlib.errors import GradingError
+from tutorlib.grading.cohort.grade import ENDED
 from tutorlib.grading.cohort.names import safe_name, table_cell
 from tutorlib.grading.cohort.submissions import Submission
 from tutorlib.grading.judge import FAILED, PASSED
@@ -68,7 +69,7 @@ def flags(result: dict) -> list[str]:
     found = [f"{row['title']}: right on every shown case, wrong on hidden ones"
              for row in result["exercises"] if row["hidden"]]
     found += [f"{row['title']}: {row['message']}" for row in result["exercises"]
-              if row.get("lost") or row["stage"] == "grader"]
+              if row.get("lost") or row["stage"] == "grader" or row["message"].startswith(ENDED)]
     hit = [name for name in result["limits_hit"] if name != "time"]
     return found + ([f"ran into its limits: {', '.join(hit)}"] if hit else [])
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import linecache
 import sys
+import time
 import types
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ class Runner(Protocol):
 
     tier: str  # what stands between the code and the grader
     patience: float  # how often a call's limit it may last by the wall, see ``judge.evaluate``
+    spent: float  # seconds of the notebook's that went into it; not what opening it took
 
     @property
     def why(self) -> str:
@@ -62,7 +64,12 @@ class Trusted:
         """Make an empty namespace, known as a module so that dataclasses and the like work."""
         self._module = types.ModuleType("submission")
         sys.modules["submission"] = self._module
-        self._seconds = min(10.0, limits.seconds)
+        self._seconds, self._start = min(10.0, limits.seconds), time.monotonic()
+
+    @property
+    def spent(self) -> float:
+        """The seconds since it was made."""
+        return time.monotonic() - self._start
 
     def load(self, pieces: Sequence[Piece], exercise: Exercise) -> list[str]:
         """Run statements, at most 10 seconds each; nothing is kept from them."""

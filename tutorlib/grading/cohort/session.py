@@ -7,7 +7,6 @@ which builds on an earlier one can still be right.
 from __future__ import annotations
 
 import textwrap
-import time
 from functools import cache
 
 from tutorlib.errors import TutorlibError
@@ -25,14 +24,14 @@ class Session:
         """Nothing runs before the first ``open``."""
         self._script, self._open, self._limits = script, open_runner, limits
         self._worked: dict[str, str] = {}
-        self._deadline = time.monotonic() + limits.seconds
+        self._spent = 0.0
         self.hit: set[str] = set()
         self.tier = ""
 
     @property
     def late(self) -> bool:
         """Whether the notebook has used up its time."""
-        return time.monotonic() > self._deadline
+        return self._spent > self._limits.seconds
 
     def open(self, exercise: Exercise) -> tuple[Runner, list[str]]:
         """Return a runner that holds an exercise's answer, and what its cell raised."""
@@ -48,10 +47,12 @@ class Session:
         """Put a worked answer in the place of one that did not pass."""
         self._worked[exercise.id] = worked(exercise)
 
-    def note(self, runner: Runner) -> None:
-        """Remember the limit that ended a runner, if one did."""
+    def close(self, runner: Runner) -> None:
+        """Close a runner; remember what time it took and the limit that ended it, if one did."""
+        self._spent += runner.spent
         words = {"memory": "memory", "time": "time"}
         self.hit |= {kind for word, kind in words.items() if word in runner.why}
+        runner.close()
 
 
 def worked(exercise: Exercise) -> str:
