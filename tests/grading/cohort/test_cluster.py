@@ -11,6 +11,7 @@ import pytest
 
 pytest.importorskip("distributed", reason="Dask is not installed: make peers")
 
+from dask import config as dask_config
 from distributed import LocalCluster
 from distributed.security import Security
 
@@ -57,11 +58,7 @@ def workers(monkeypatch):
 
 def reply(**fields):
     """Have every worker answer with this."""
-    def grade(order):
-        from distributed import get_worker
-
-        return json.dumps({"address": get_worker().address, "worker": "w", **fields}).encode()
-    return grade
+    return lambda order: fields
 
 
 def run(cluster, jobs=None, plan=PLAN):
@@ -72,7 +69,7 @@ def test_a_cohort_is_graded_and_no_secret_travels(cohort, dask, workers, monkeyp
     for i in range(4):
         cohort.hand_in(f"l{i}.ipynb", notebook(UNDIVIDED if i % 2 else RIGHT, code_cell(f"x={i}")))
     cohort.hand_in("carla.ipynb", b"{ not json")
-    orders, real = [], remote.grade
+    orders = []
     monkeypatch.setattr(desk, "grade", lambda order, real=desk.grade: (
         orders.append(order), real(order))[1])
     seed, shown = tmp_path / "seed", []
@@ -83,7 +80,7 @@ def test_a_cohort_is_graded_and_no_secret_travels(cohort, dask, workers, monkeyp
                                                       cluster=used),
                          lambda done, of: shown.append((done, of)))
             tables.append((out / "grades.csv").read_bytes())
-    assert tables[0] == tables[1] and real is remote.grade
+    assert tables[0] == tables[1]
     assert shown[:6] == [(i, 5) for i in range(6)], "the bar moves"
     secret = seed.read_bytes().strip()
     assert len(orders) == 4 + 1 and len({order.terms for order in orders}) == 1
@@ -143,8 +140,9 @@ class Opened:
 def test_nothing_that_a_worker_sends_is_unpickled(dask, workers, monkeypatch, tmp_path):
     mark = tmp_path / "unpickled"
     with Cluster(dask.scheduler_address) as cluster:
+        assert remote.grade.__module__ == "tutorlib.grading.cohort.remote", "it travels by name"
         for sent in (Opened(str(mark)), [Opened(str(mark))], "text", ValueError(Opened(str(mark)))):
-            monkeypatch.setattr(desk, "grade", lambda order, sent=sent: sent)
+            monkeypatch.setattr(remote, "_reply", lambda asked, sent=sent: sent)
             with pytest.raises(GradingError, match="a worker"):
                 run(cluster)
     assert not mark.exists()
@@ -203,9 +201,14 @@ def test_a_worker_that_refuses_later_hands_its_notebook_on(dask, workers, monkey
         results = run(cluster, jobs)
         assert len(results) == 12 and all(r["exercises"][0]["points"] for r in results.values())
         assert len(warned) == 1 and first in took and took.count(first) <= 2 * 2
-        monkeypatch.setattr(desk, "grade", reply(refused="neither do mine"))
+
+        def fails(order):
+            return fails(order)
+
+        monkeypatch.setattr(desk, "grade", fails)
         with pytest.raises(GradingError, match="no worker is left"):
             run(cluster)
+        assert "RecursionError" in warned[1]
 
 
 def test_the_digest_tells_versions_and_solutions_apart(monkeypatch, tmp_path):
@@ -227,9 +230,8 @@ def test_a_worker_under_which_others_died_is_flagged_and_tried_again(cohort, das
     def dies(order):
         raise KilledWorker("grade", SimpleNamespace(address="tcp://a:1"), 4)
 
-    real = desk.grade
-    for grade, outcome in ((dies, "not passed"), (real, "passed")):
-        monkeypatch.setattr(desk, "grade", grade)
+    for grade, outcome in ((dies, "not passed"), (remote.grade, "passed")):
+        monkeypatch.setattr(remote, "grade", grade)
         with Cluster(dask.scheduler_address) as cluster:
             grade_cohort(cohort.source, cohort.out, Settings(None, TIER, units=("00",),
                                                              cluster=cluster))
@@ -268,6 +270,11 @@ def test_workers_that_are_gone_are_waited_for_and_then_given_up(workers, monkeyp
             results = cluster.run([Job("a", "00", notebook(RIGHT))], PLAN, {"00"})
             with pytest.raises(GradingError, match="has had no worker"):
                 next(results)
+            monkeypatch.setattr(cluster_module, "PATIENCE", 60)
+            monkeypatch.setattr(cluster_module, "START", -10_000)
+            results = cluster.run([Job("a", "00", notebook(RIGHT))], PLAN, {"00"})
+            with pytest.raises(GradingError, match="has sent anything"):
+                next(results)
 
 
 def test_trust_ends_at_this_machine_and_plain_connections_are_named(monkeypatch, capsys):
@@ -302,6 +309,12 @@ def test_only_who_has_the_certificate_is_let_in(workers, pem, monkeypatch):
         assert dask.scheduler_address.startswith("tls://")
         with Cluster(dask.scheduler_address, pem) as cluster:
             assert run(cluster)["a"]["exercises"][0]["outcome"] == "passed"
+        roles = {"cert": pem.cert, "key": pem.key}
+        with dask_config.set({f"distributed.comm.tls.{who}.{what}": path for what, path in
+                              roles.items() for who in ("scheduler", "worker", "client")}
+                             | {"distributed.comm.tls.ca-file": pem.ca_file}):
+            with Cluster(dask.scheduler_address) as cluster:
+                assert cluster.tier == TIER, "as Dask's own configuration says"
         monkeypatch.setattr(cluster_module, "CONNECT", 1.0)
         for tls in (Tls(), dataclasses.replace(pem, ca_file="/nowhere.pem"), Tls(pem.ca_file)):
             with pytest.raises(GradingError, match="cannot be reached"):

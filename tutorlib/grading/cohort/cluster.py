@@ -22,6 +22,7 @@ from typing import Any
 from tutorlib.errors import GradingError
 from tutorlib.grading.cohort import desk, remote
 from tutorlib.grading.cohort.grade import Plan
+from tutorlib.grading.cohort.pool import GRACE
 from tutorlib.grading.cohort.results import checked, read_reply
 from tutorlib.grading.cohort.worker import Job, failed
 from tutorlib.grading.registry import unit_exercises
@@ -93,11 +94,14 @@ class Cluster:
         """Yield (key, result) of jobs of ``units`` in the order in which they are finished."""
         self._plan, self._terms = plan, desk.terms_of(plan, self.tier, units)
         waiting, self._seen = iter(jobs), time.monotonic()
+        self._heard = self._seen
         self._workers = self._look()
         self._fill(waiting)
         while self._sent:
             try:
-                yield from self._take(self._done.get(timeout=TICK))
+                future = self._done.get(timeout=TICK)
+                self._heard = time.monotonic()
+                yield from self._take(future)
             except queue.Empty:
                 self._tick()
             self._fill(waiting)
@@ -214,6 +218,10 @@ class Cluster:
         elif time.monotonic() - self._seen > PATIENCE:
             raise GradingError(f"the scheduler {self._address} has had no worker for "
                                f"{PATIENCE:g} s. {_KEPT}")
+        silent = START + PER_WORKER * (self._plan.limits.seconds + GRACE)
+        if time.monotonic() - self._heard > silent:
+            raise GradingError(f"no worker of {self._address} has sent anything for {silent:g} s. "
+                               f"{_KEPT}")
         for key, sent in list(self._sent.items()):
             if sent.allowed and not set(sent.allowed) & set(self._workers):
                 del self._sent[key]
@@ -243,7 +251,8 @@ def _connect(address: str, tls: Tls):
     except ImportError as problem:
         raise GradingError("--scheduler needs Dask: pip install 'tutorlib[cluster]' (in a clone: "
                            "pip install -e '.[cluster]')") from problem
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # said here in other words
+    for name in [n for n in logging.root.manager.loggerDict if n.startswith("distributed")]:
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)  # it is said here, in other words
     try:
         security = None
         if tls != Tls():

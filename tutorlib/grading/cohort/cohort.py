@@ -223,7 +223,7 @@ def _write(out: Path, intake: Intake, journal: Journal, frame: dict,
     wanted[out / "gradebook.csv"] = csv_text(*wide_rows(records))
     wanted[out / "report.html"] = class_page(records, intake.left_out)
     for path, text in wanted.items():
-        write_file(path, text)
+        write_file(path, text, len(records))
     for path in [*(out / RECORDS).glob("*.json"), *(out / "feedback").glob("*.html")]:
         if path not in wanted:
             path.unlink()

@@ -1,7 +1,7 @@
 """Where a worker of a Dask cluster grades: one notebook after the other, in a process kept for it.
 
 A worker with another version of the course, or without a working box, refuses: nothing of a
-learner's runs there. Replies are bytes of JSON.
+learner's runs there.
 """
 
 from __future__ import annotations
@@ -9,8 +9,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import os
-import socket
 import threading
 from collections import deque
 from dataclasses import asdict
@@ -47,7 +45,7 @@ def course_digest() -> str:
     """Return a digest of all that a grade depends on: the package's files and the solutions."""
     package = Path(tutorlib.__file__).parent
     files = [path for path in package.rglob("*")
-             if path.is_file() and "__pycache__" not in path.parts]
+             if path.is_file() and "__pycache__" not in path.parts and path.name[0] != "."]
     try:
         files += (course_root() / "solutions").glob("*.ipynb")
     except LessonError:
@@ -58,15 +56,15 @@ def course_digest() -> str:
     return digest.hexdigest()[:16]
 
 
-def greet(course: str) -> bytes:
-    """Say, as JSON, which tier of box this worker has, or why it refuses to grade."""
+def greet(course: str) -> dict:
+    """Say which tier of box this worker has, or why it refuses to grade."""
     with _one_at_a_time:
         tier, why = _standing(course)
-    return _reply(tier=tier, refused=why)
+    return {"tier": tier, "refused": why}
 
 
-def grade(order: Order) -> bytes:
-    """Grade a notebook; return, as JSON, its result or why this worker refuses."""
+def grade(order: Order) -> dict:
+    """Grade a notebook; return its result or why this worker refuses."""
     terms = json.loads(order.terms)
     with _one_at_a_time:
         tier, why = _standing(terms["course"])
@@ -75,20 +73,11 @@ def grade(order: Order) -> bytes:
         if not why:
             try:
                 result = _desk(order.terms, terms).grade(Job("", order.unit, order.notebook))
-                return _reply(result=result)
+                return {"result": result}
             except TutorlibError as problem:  # its grading process could not begin
                 _desks.clear()
                 why = str(problem)
-    return _reply(refused=why)
-
-
-def _reply(**fields) -> bytes:
-    """Return a reply, with what tells which worker gave it."""
-    from distributed import get_worker
-
-    address = get_worker().address
-    name = f"{address} (process {os.getpid()} on {socket.gethostname()})"
-    return json.dumps({"address": address, "worker": name, **fields}).encode()
+    return {"refused": why}
 
 
 @functools.lru_cache(1)

@@ -143,11 +143,14 @@ def explained(path: Path, safe: int | None = None):
                            f"a folder that you may write to.{kept}") from problem
 
 
-def write_file(path: Path, content: str | bytes) -> None:
-    """Replace a file as a whole. It is not synced: all but the journal can be made again."""
+def write_file(path: Path, content: str | bytes, safe: int | None = None) -> None:
+    """Replace a file as a whole. It is not synced: all but the journal can be made again.
+
+    ``safe`` is how many notebooks the journal holds, for the message of a failure.
+    """
     data = content.encode() if isinstance(content, str) else content
     beside = path.with_name(f".{path.name}.part")
-    with explained(path):
+    with explained(path, safe):
         path.parent.mkdir(parents=True, exist_ok=True)
         fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         try:
