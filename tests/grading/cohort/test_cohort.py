@@ -197,8 +197,11 @@ def test_names_and_outputs_cannot_write_html_or_formulas(cohort):
 def test_every_picture_has_a_text_and_every_table_a_head(small):
     small.grade()
     html = (small.out / "report.html").read_text()
-    assert html.count("<img") == html.count('alt="') == 3 and 'alt=""' not in html
+    assert html.count("<figure") == html.count("<figcaption") == 3
+    assert html.count('class="bar"') == 10 + 1 + 1 == html.count("</span><span>")
     assert html.count("<table") == html.count("<thead") and 'scope="col"' in html
+    assert html.count("<caption") == html.count('role="region"') == 3
+    assert "No answer ran longer than it may" in html
 
 
 def test_late_work_is_marked_and_deducted(small):

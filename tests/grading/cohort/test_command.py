@@ -40,7 +40,7 @@ def test_from_handing_out_to_the_gradebook(typed, tmp_path, in_this_process):
     out = tmp_path / "grades"
     done = typed("grade", tmp_path / "collected", "--out", out, "--seed-file", tmp_path / "seed",
                  *course, "--trust-submissions")
-    assert done.exit_code == 0 and "1 notebooks graded; 0 to look at" in done.output, done.output
+    assert done.exit_code == 0 and "1 notebook graded; 0 to look at" in done.output, done.output
     assert "with your rights" in done.output and str(out / "report.html") in done.output
     done = typed("export", "csv", out, "--out", tmp_path / "mine.csv")
     assert done.exit_code == 0 and (tmp_path / "mine.csv").read_text() == (
@@ -74,3 +74,29 @@ def test_limits_reach_the_record(typed, tmp_path, in_this_process):
     assert done.exit_code == 0
     record = json.loads((tmp_path / "out" / "records" / "anna.00.json").read_text())
     assert record["limits"] == {"seconds": 33.0, "memory": 512}
+
+
+def test_ctrl_c_says_what_is_kept_and_the_same_command_goes_on(typed, tmp_path, monkeypatch):
+    def here(source, out, settings, progress):
+        from dataclasses import replace
+
+        def stop(done, of):
+            progress(done, of)
+            if stopping and done == 1:
+                raise KeyboardInterrupt
+
+        return grade_cohort(source, out, replace(settings, workers=0), stop)
+
+    monkeypatch.setattr(command, "grade_cohort", here)
+    (tmp_path / "in").mkdir()
+    for name in ("anna", "bert"):
+        (tmp_path / "in" / f"{name}.ipynb").write_bytes(notebook(RIGHT))
+    (tmp_path / "in" / "carla.pdf").write_bytes(b"%PDF")
+    ask = ("grade", tmp_path / "in", "--out", tmp_path / "out", "--trust-submissions")
+    stopping = True
+    done = typed(*ask)
+    assert done.exit_code == 2 and "1 of 2 notebooks are graded and kept" in done.output
+    stopping = False
+    done = typed(*ask)
+    assert done.exit_code == 0 and "2 notebooks graded (1 of them earlier" in done.output
+    assert "No notebook came with carla.pdf" in done.output

@@ -61,6 +61,7 @@ class Graded:
     records: tuple[dict, ...]
     fresh: int  # graded now, not taken from the journal
     left_out: tuple[str, ...]
+    others: tuple[str, ...] = ()  # files of those who handed in no notebook
 
 
 def grade_cohort(source: str | Path, out: str | Path, settings: Settings,
@@ -85,7 +86,7 @@ def grade_cohort(source: str | Path, out: str | Path, settings: Settings,
         records = _write(out, intake, journal, frame, _late(source, settings.course))
     finally:
         journal.close()
-    return Graded(tuple(records), fresh, intake.left_out)
+    return Graded(tuple(records), fresh, intake.left_out, intake.others)
 
 
 def grade_submissions(intake: Intake, settings: Settings) -> list[dict]:

@@ -11,8 +11,13 @@ import typer
 
 from tutorlib.errors import GradingError
 from tutorlib.grading.cohort.cohort import Graded, Settings, grade_cohort
+from tutorlib.grading.cohort.collect import names_of_others
 from tutorlib.grading.cohort.course import read_course
+from tutorlib.grading.cohort.feedback import count
 from tutorlib.grading.cohort.runners import Limits, Trusted
+
+_WRITTEN = {"report.html": "the class, to open first", "feedback": "pages to hand back",
+            "grades.csv": "a line for each exercise", "gradebook.csv": "a line for each learner"}
 
 
 def grade(submissions: Path, out: Path, *, seed_file: Path | None, units: tuple[str, ...],
@@ -23,7 +28,7 @@ def grade(submissions: Path, out: Path, *, seed_file: Path | None, units: tuple[
            "limits": Limits(seconds, memory), "course": read_course(course)}
     with _cluster(scheduler, tls, trust) if scheduler else contextlib.nullcontext() as cluster:
         open_runner, tier = (None, cluster.tier) if cluster else runner(trust)
-        with _Bar() as bar:
+        with _Bar() as bar, _interruptible(bar):
             graded = grade_cohort(submissions, out, Settings(open_runner, tier, cluster=cluster,
                                                              **how), bar.show)
     _warn_of_readers(how["seed_file"])
@@ -62,6 +67,16 @@ def runner(trust: bool):
                            "your account, give --trust-submissions.") from problem
 
 
+@contextlib.contextmanager
+def _interruptible(bar: _Bar):
+    """Turn Ctrl-C into a message that says what is kept."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(f"interrupted: {bar.done} of {bar.of} notebooks are graded and kept; "
+                          "the same command goes on from there") from None
+
+
 def _warn_of_readers(seed_file: Path) -> None:
     """Say when others on the machine can read the secret."""
     mode = seed_file.stat().st_mode
@@ -75,19 +90,28 @@ def _sum_up(graded: Graded, out: Path) -> None:
     flagged = sum(bool(record["flags"] or record["problem"]) for record in graded.records)
     again = len(graded.records) - graded.fresh
     kept = f" ({again} of them earlier, from the journal)" if again else ""
-    _say(f"{len(graded.records)} notebooks graded{kept}; {flagged} to look at.")
+    _say(f"{count(len(graded.records), 'notebook')} graded{kept}; {flagged} to look at.")
     if graded.left_out:
-        _say(f"{len(graded.left_out)} notebooks of other units were left out.")
-    _say(f"Open {out / 'report.html'}; grades: {out / 'grades.csv'}, per learner: "
-         f"{out / 'gradebook.csv'}, pages to hand back: {out / 'feedback'}.")
+        _say(f"{count(len(graded.left_out), 'notebook')} of other units left out: the report "
+             "names them.")
+    for line in names_of_others(graded.others):
+        _say(line)
+    for name, what in _WRITTEN.items():
+        _say(f"  {out / name}: {what}")
 
 
 def _say(text: str) -> None:
     typer.echo(text)
 
 
+class Interrupted(GradingError):
+    """The instructor stopped the grading; nothing is lost."""
+
+
 class _Bar:
     """A progress bar on a terminal; elsewhere nothing until the end."""
+
+    done, of = 0, 0
 
     def __enter__(self):
         from rich.console import Console
@@ -102,6 +126,7 @@ class _Bar:
 
     def show(self, done: int, of: int) -> None:
         """Show that ``done`` of ``of`` notebooks are graded."""
+        self.done, self.of = done, of
         self._bar.update(self._task, completed=done, total=of)
 
     def __exit__(self, *problem):

@@ -18,7 +18,7 @@ def feedback_page(record: dict) -> str:
     title = f"Unit {record['unit']} · {record['unit_title']}: feedback"
     parts = [f"<p>{escape(record['learner']['name'])} ({escape(record['learner']['id'])})</p>",
              f"<p><strong>{_score(record)}</strong></p>"]
-    parts += [f"<p>{inline(text)}</p>" for text in preface(record)]
+    parts += [f"<p>{inline(text)}</p>" for text in (*preface(record), *_next_step(record))]
     parts += [_exercise(number, row) for number, row in enumerate(record["exercises"], 1)]
     parts.append(f"<p>Graded from the file <code>{escape(record['submission']['path'])}</code>, "
                  f"sha256 <code>{escape(record['submission']['sha256'][:16])}</code>, with course "
@@ -46,6 +46,24 @@ def preface(record: dict) -> list[str]:
     if others:
         told.append(f"The code was stopped at its limits: {', '.join(others)}.")
     return told + [f"{note}." if note[-1:] != "." else note for note in record["notes"]]
+
+
+def _next_step(record: dict) -> list[str]:
+    """Say where to go on."""
+    rows = record["exercises"]
+    wrong = [row["title"] for row in rows if failed(row)]
+    untouched = [row["title"] for row in rows if not failed(row) and not passed(row)]
+    if record["problem"] or not rows:
+        return []
+    if not wrong and not untouched:
+        return ["Every exercise is passed."]
+    told = f"Not attempted: {', '.join(untouched)}. " if untouched else ""
+    if not wrong:
+        return [told + "Their checks in the worksheet work as before."]
+    return [told + f'Go on with "{wrong[0]}": correct your answer in the worksheet, run its check, '
+            "and compare with what is written below. A hidden case is one like the shown ones "
+            "that is not told; where only such a one failed, think of inputs that the examples "
+            "do not have."]
 
 
 def count(number: int, noun: str) -> str:
