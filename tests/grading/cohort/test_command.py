@@ -1,6 +1,7 @@
 """The commands of an instructor, as they are typed."""
 
 import json
+import sys
 
 import pytest
 from typer.testing import CliRunner
@@ -49,6 +50,14 @@ def test_from_handing_out_to_the_gradebook(typed, tmp_path, in_this_process):
     done = typed("grade", tmp_path / "collected", "--out", out, "--seed-file", tmp_path / "seed",
                  *course, "--trust-submissions")
     assert "chmod 600" in done.output and "1 of them earlier" in done.output
+
+
+def test_nothing_of_a_grading_lies_where_a_box_can_read(typed, tmp_path, monkeypatch):
+    monkeypatch.setattr(command, "runner", lambda trust: (None, "a tier"))
+    for place in (f"{sys.prefix}/grades", "/usr/local/grades", f"{ROOT}/tutorlib/lm/grades"):
+        for arguments in (("--out", place), ("--out", tmp_path, "--seed-file", place)):
+            done = typed("grade", tmp_path, *arguments)
+            assert done.exit_code != 0 and "can read" in done.output, done.output
 
 
 @pytest.mark.parametrize("arguments, told", [

@@ -14,6 +14,7 @@ import os
 import select
 import struct
 import sys
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -29,6 +30,7 @@ from tutorlib.grading.box.unwire import read_frame
 from tutorlib.grading.box.wire import WireError
 from tutorlib.grading.guard import TimeLimitReached
 
+MAX_CALLED = 2 * 2**20  # bytes that a box may hand to a function which stayed here
 _SLICE = 0.1  # seconds of one wait, so that an interrupt from another thread is seen
 
 
@@ -144,7 +146,8 @@ class Box:
             if data is not None:
                 self._pipes.send(data, self._deadline)
             while True:
-                frame = read_frame(lambda count: self._pipes.read(count, self._deadline), attach)
+                self._taken = 0
+                frame = read_frame(self._take, attach)
                 if type(frame) is not dict:
                     raise WireError("a frame that is no message")
                 reply = handle(frame)
@@ -161,17 +164,29 @@ class Box:
             raise
         raise BoxDiedError(self._dead)
 
+    def _take(self, count: int) -> bytes:
+        """Read so many bytes of a frame, and count them."""
+        self._taken += count
+        return self._pipes.read(count, self._deadline)
+
     def _called_back(self, frame: dict, callables: list[Callable]) -> bytes:
-        """Call what stayed here, with data from the box; return the packed outcome."""
+        """Call what stayed here, with data from the box; return the packed outcome.
+
+        What that computes counts as the box's own.
+        """
         number, args, kwargs = frame.get("number"), frame.get("args"), frame.get("kwargs")
         if (type(number) is not int or not 0 <= number < len(callables) or type(args) is not list
                 or type(kwargs) is not dict or not all(type(key) is str for key in kwargs)):
             raise WireError("a call of something that was not given")
+        if self._taken > MAX_CALLED:
+            raise WireError(f"a call with {self._taken:,} bytes of data")
+        begun = time.thread_time()
         try:
             outcome = {"value": callables[number](*args, **kwargs)}
         except Exception as problem:
             kind = type(problem) if type(problem).__module__ == "builtins" else RuntimeError
             outcome = {"error": proxy.remade(kind, [str(problem)[:500]])}
+        self._deadline.spend(time.thread_time() - begun)
         return request.pack(outcome, callables)[0]
 
     def _check_alive(self) -> None:

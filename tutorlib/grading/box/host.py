@@ -27,6 +27,11 @@ _slots = itertools.count()
 _launcher = concurrent.futures.ThreadPoolExecutor(1, "tutorlib-box-launcher")
 
 
+def new_slot() -> int:
+    """Return a number that no other host on this machine has, in whichever process it is."""
+    return os.getpid() * 64 + next(_slots) % 64
+
+
 class Host:
     """A running zygote. It holds one box at a time; use one host per thread."""
 
@@ -39,7 +44,7 @@ class Host:
         self._loaded = set(modules)
         self._control, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         inner = paths.python("tutorlib.grading.box.zygote", str(other.fileno()), way,
-                             str(next(_slots)), ",".join(modules))
+                             str(new_slot()), ",".join(modules))
         self._errors = tempfile.TemporaryFile()
         self.way = way
         self._ended: dict[int, str] = {}

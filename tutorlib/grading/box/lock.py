@@ -34,15 +34,18 @@ class Lock:
 
 
 def spare_uid(slot: int) -> int | None:
-    """Return a user id that nobody has, another one for each slot; None if we are not root."""
+    """Return a user id that nobody has, another one for each slot; None if we are not root.
+
+    Limits on processes count all that a user has: one box could starve another of its user.
+    """
     if os.geteuid() != 0:
         return None
     with open("/proc/self/uid_map", encoding="ascii") as lines:
         ranges = [tuple(map(int, line.split())) for line in lines]
     start, _, count = max(ranges, key=lambda r: r[2])
     if count > 2**31:  # the host's own ids: far above what anybody is given
-        return 1_600_000_000 + os.getpid() * 64 + slot % 64
-    return start + count - 2 - (os.getpid() * 64 + slot) % min(500, count // 2)
+        return 1_600_000_000 + slot % 400_000_000
+    return start + count - 2 - slot % min(500, count // 2)
 
 
 def fork(way: str) -> int:
@@ -71,9 +74,9 @@ def lock_in(lock: Lock) -> None:
     os.chdir(lock.home)
     kept = None
     if lock.uid is not None:
-        if lock.way == LANDLOCKED:  # root's Python may lie in root's own folder, which only root
-            system.prctl(system.PR_SET_KEEPCAPS, 1)  # may enter; Landlock says what can be read
-            kept = system.CAP_DAC_READ_SEARCH
+        if lock.way == LANDLOCKED and not paths.open_to_all():
+            system.prctl(system.PR_SET_KEEPCAPS, 1)  # Python lies where only root may enter, and
+            kept = system.CAP_DAC_READ_SEARCH  # Landlock alone says what can be read
         os.setgroups([])
         os.setresgid(lock.uid, lock.uid, lock.uid)
         os.setresuid(lock.uid, lock.uid, lock.uid)

@@ -26,6 +26,8 @@ def grade(submissions: Path, out: Path, *, seed_file: Path | None, units: tuple[
     """Grade, with a progress bar, and print where the results are."""
     how = {"seed_file": seed_file or out / "cohort.seed", "units": units, "workers": workers,
            "limits": Limits(seconds, memory), "course": read_course(course)}
+    if not trust:
+        _keep_apart(submissions, out, how["seed_file"])
     with _cluster(scheduler, tls, trust) if scheduler else contextlib.nullcontext() as cluster:
         open_runner, tier = (None, cluster.tier) if cluster else runner(trust)
         with _Bar() as bar, _interruptible(bar):
@@ -75,6 +77,18 @@ def _interruptible(bar: _Bar):
     except KeyboardInterrupt:
         raise Interrupted(f"interrupted: {bar.done} of {bar.of} notebooks are graded and kept; "
                           "the same command goes on from there") from None
+
+
+def _keep_apart(*places: Path) -> None:
+    """Refuse to work where a box can read: in the folders of Python, the system or the package."""
+    from tutorlib.grading.box import paths
+
+    shown = [Path(folder).resolve() for folder in (*paths.readable(), *paths.package_parts())]
+    for place in places:
+        for folder in shown:
+            if folder in (place.resolve(), *place.resolve().parents):
+                raise GradingError(f"{place} lies in {folder}, which the code to be graded can "
+                                   "read; keep submissions, grades and seed somewhere else")
 
 
 def _warn_of_readers(seed_file: Path) -> None:
