@@ -8,9 +8,11 @@ import pytest
 
 from tutorlib.grading.box import BoxDiedError
 from tutorlib.grading.box.attacks import ATTACKS
+from tutorlib.grading.box.clock import PATIENCE
 from tutorlib.grading.box.doctor import about
 from tutorlib.grading.guard import TimeLimitReached
 
+ROOT = Path(__file__).parents[3]
 MIB = 2**20
 FORBIDDEN = ("tutorlib.mdp.q_values",)
 
@@ -87,37 +89,6 @@ def test_an_exit_is_an_ordinary_error_of_the_answer(boxed, line):
     assert isinstance(caught.value, Exception) and box.alive
 
 
-FRAMES = """
-import os
-def write(data):
-    for handle in range(3, 30):
-        try:
-            os.write(handle, data)
-        except OSError:
-            pass
-"""
-
-
-@pytest.mark.parametrize("data", [
-    b"\\x80\\x04\\x95 pickle", b"TLBX\\x01\\0\\0\\0\\xff\\xff\\xff\\xff\\0\\0\\0\\0", b"x" * 500,
-    b'TLBX\\x01\\0\\0\\0\\x04\\0\\0\\0\\0\\0\\0\\0null',
-    b'TLBX\\x01\\0\\0\\0\\x26\\0\\0\\0\\0\\0\\0\\0["d",[["kind","value"],["id",9999999]]]',
-    b'TLBX\\x01\\0\\0\\0\\x2c\\0\\0\\0\\0\\0\\0\\0["d",[["kind","callback"],["number",3]]]   ',
-], ids=["pickle", "huge", "noise", "null", "another id", "callback"])
-def test_a_forged_frame_ends_the_box_and_nothing_else(boxed, data):
-    literal = repr(data.decode("unicode_escape").encode("latin-1"))
-    box = boxed(FRAMES + f"def f(): write({literal}); return 1\n")
-    with pytest.raises(BoxDiedError, match="no answer"):
-        box.answer("f")()
-    assert boxed("def f(): return 1").answer("f")() == 1
-
-
-def test_a_flood_of_prints_is_cut_and_does_not_block(boxed):
-    box = boxed("def f():\n    print('x' * 50_000_000)\n    return 1\n")
-    assert box.answer("f", 30)() == 1
-    assert len(box.printed) < 10_100 and "more bytes" in box.printed
-
-
 def test_nothing_of_one_submission_is_there_for_the_next(boxed):
     first = boxed("""
 import os, sys, tempfile, threading, time, builtins, torch
@@ -143,21 +114,6 @@ def there(path):
 """)
     seen, total, length = second.answer("there")(path)
     assert seen == [] and float(total) == 2 and length == 1
-
-
-def test_each_box_has_its_own_filter_and_no_privileges(boxed, host):
-    """Trap 4: not only the first box of a process is filtered."""
-    source = """
-import ctypes, os
-def facts():
-    libc = ctypes.CDLL(None, use_errno=True)
-    return [libc.prctl(21, 0, 0, 0, 0), libc.prctl(39, 0, 0, 0, 0), os.getuid(), os.getgroups()]
-"""
-    for _ in range(2):
-        mode, no_new, uid, groups = boxed(source).answer("facts")()
-        assert mode == 2 and no_new == 1
-        if os.geteuid() == 0:  # trap 1: an unused user, one per slot
-            assert uid > 1000 and groups == []
 
 
 def test_the_process_itself_is_gone_after_closing(boxed, host):
@@ -192,3 +148,5 @@ def test_a_limit_is_of_what_the_code_computes_not_of_the_wall(boxed, host):
     with pytest.raises(TimeLimitReached):
         box.answer("works", 0.3)()
     assert begun < 1 and not box.alive, "the clock is the box's own, not its host's"
+    assert PATIENCE == 4 and "four\ntimes" in (ROOT / "docs/instructor.md").read_text().replace(
+        "\n  ", "\n")

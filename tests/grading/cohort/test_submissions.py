@@ -259,6 +259,22 @@ def test_too_many_entries_are_refused(tmp_path, monkeypatch):
         gather(tmp_path / "in", UNITS)
 
 
+def test_a_learners_own_zip_may_hold_less(tmp_path, monkeypatch):
+    """Fifty thousand entries, each of them read, would take hours."""
+    zip_of({f"{i}.ipynb": b"{}" for i in range(6)}, tmp_path / "anna.zip")
+    monkeypatch.setattr(zips, "OWN_COUNT", 5)
+    assert "more than 5 entries" in found(tmp_path, UNITS[:1])["anna", "00"].problem
+    monkeypatch.setattr(sources, "OWN_LIMIT", 100)
+    assert "larger than" in found(tmp_path, UNITS[:1])["anna", "00"].problem
+
+
+def test_a_zip_of_many_is_opened_once(tmp_path, monkeypatch):
+    source = zip_of({f"{i}.ipynb": ANSWERED for i in range(9)}, tmp_path / "in.zip")
+    opened, real = [], zipfile.ZipFile
+    monkeypatch.setattr(zipfile, "ZipFile", lambda path: opened.append(path) or real(path))
+    assert len(found(source, UNITS[:1])) == 9 and len(opened) == 1
+
+
 def test_an_encrypted_or_damaged_member_is_explained(tmp_path):
     source = zip_of({"anna.ipynb": ANSWERED}, tmp_path / "in.zip")
     data = bytearray(source.read_bytes())

@@ -92,8 +92,9 @@ ALL = (
     Hostile(TRICKS, "load the exercise's compiled file", spy(
         "[open(os.path.join('@EXERCISES@/start_here/__pycache__', n), 'rb').read()"
         " for n in os.listdir('@EXERCISES@/start_here/__pycache__')]",
-        "os.listdir('@EXERCISES@')", "os.listdir('@EXERCISES@/..') and "
-        "[n for n in os.scandir('@EXERCISES@')]"), alone=EARNS),
+        "compiled('start_here', '@EXERCISES@/start_here/__pycache__/__init__.cpython-3'"
+        " f'{sys.version_info[1]}.pyc').get_code('start_here')",
+        setup="from importlib.machinery import SourcelessFileLoader as compiled"), alone=EARNS),
     Hostile(TRICKS, "ask package metadata, package data and zips for it", spy(
         "pkgutil.get_data('tutorlib.exercises.start_here', '__init__.py')",
         "resources.files('tutorlib.exercises.start_here').joinpath('__init__.py').read_text()",

@@ -20,8 +20,12 @@ _KEPT_OF_ROOT = ("CAP_SETUID", "CAP_SETGID", "CAP_KILL")
 
 
 def find() -> str | None:
-    """Return the path of bubblewrap, or None."""
-    return os.environ.get("TUTORLIB_BWRAP") or shutil.which("bwrap")
+    """Return the path of bubblewrap, or None.
+
+    The variable ``TUTORLIB_BWRAP`` says which one, or ``none`` to do without.
+    """
+    named = os.environ.get("TUTORLIB_BWRAP")
+    return None if named == "none" else named or shutil.which("bwrap")
 
 
 def command(bwrap: str, inner: list[str]) -> list[str]:

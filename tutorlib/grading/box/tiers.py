@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 import threading
@@ -51,8 +52,10 @@ def _lacks_filters() -> str | None:
 
 
 def _lacks_bubblewrap() -> str | None:
-    missing = None if bubblewrap.find() else "the program bwrap is not installed"
-    return _lacks_filters() or missing
+    missing = "the program bwrap is not installed"
+    if os.environ.get("TUTORLIB_BWRAP") == "none":
+        missing = "it is not to be used (TUTORLIB_BWRAP is none)"
+    return _lacks_filters() or (None if bubblewrap.find() else missing)
 
 
 def _lacks_landlock() -> str | None:

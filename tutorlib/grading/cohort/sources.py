@@ -15,6 +15,7 @@ from tutorlib.grading.cohort.entry import (
     DEPTH_LIMIT,
     FILE_LIMIT,
     LINKED,
+    MEGABYTE,
     Entry,
     EntryError,
     bad,
@@ -22,7 +23,7 @@ from tutorlib.grading.cohort.entry import (
     other,
     plain,
 )
-from tutorlib.grading.cohort.zips import of_zip, own_zip
+from tutorlib.grading.cohort.zips import OWN_LIMIT, of_zip, own_zip
 
 
 def entries(source: str | Path) -> list[Entry]:
@@ -57,12 +58,20 @@ def _of_folder(root: Path) -> Iterator[Entry]:
             if item.is_dir(follow_symlinks=False) and len(parts) < DEPTH_LIMIT:
                 waiting.append((Path(item.path), parts))
             elif item.name.lower().endswith(".zip") and item.is_file(follow_symlinks=False):
-                yield from own_zip(partial(zipfile.ZipFile, item.path), parts,
-                                   _calendar(item.stat().st_mtime))
+                yield from _own_zip(item, parts)
             elif item.name.lower().endswith(".ipynb") or item.is_symlink():
                 yield _of_file(Path(item.path), parts)
             elif item.is_file(follow_symlinks=False):
                 yield other(parts)
+
+
+def _own_zip(item: os.DirEntry, parts: tuple[str, ...]) -> list[Entry]:
+    """Return what a zip in a folder holds, which is a learner's own."""
+    info = item.stat(follow_symlinks=False)
+    if info.st_size > OWN_LIMIT:
+        return [bad(parts, f"it is larger than {OWN_LIMIT // MEGABYTE} MB; hand in the notebook "
+                           "alone")]
+    return own_zip(partial(zipfile.ZipFile, item.path), parts, _calendar(info.st_mtime))
 
 
 def _of_file(path: Path, parts: tuple[str, ...]) -> Entry:

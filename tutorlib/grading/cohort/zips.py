@@ -28,7 +28,8 @@ from tutorlib.grading.cohort.entry import (
     plain,
 )
 
-OWN_LIMIT = 200 * MEGABYTE  # of a learner's own zip inside a zip
+OWN_LIMIT = 200 * MEGABYTE  # of a learner's own zip, and of all notebooks in it
+OWN_COUNT = 1_000  # entries of a learner's own zip
 _UTF8 = 0x800  # the flag that says how a name is written
 
 Opener = Callable[[], zipfile.ZipFile]
@@ -41,11 +42,10 @@ def of_zip(opened: Opener, name: str, above: tuple[str, ...] = (),
     ``name`` is the zip's own, for messages; ``above`` are the parts of the path that it stands
     for. A zip in it is a learner's own and read too, unless this one is such (``nested``).
     """
-    with opened() as archive:
-        infos = archive.infolist()
-    if len(infos) > COUNT_LIMIT:
-        raise GradingError(f"{name} holds more than {COUNT_LIMIT:,} entries")
-    room = TOTAL_LIMIT
+    infos = _kept(opened).infolist()
+    most, room = (OWN_COUNT, OWN_LIMIT) if nested else (COUNT_LIMIT, TOTAL_LIMIT)
+    if len(infos) > most:
+        raise GradingError(f"{name} holds more than {most:,} entries")
     for info in infos:
         raw = _name(info).replace("\\", "/")
         pieces = [piece for piece in raw.split("/") if piece not in ("", ".")]
@@ -83,6 +83,19 @@ def _of_inner(opened: Opener, info: zipfile.ZipInfo, parts: tuple[str, ...]) -> 
                            "alone")]
     return own_zip(lambda: zipfile.ZipFile(io.BytesIO(_unpacked(opened, info, OWN_LIMIT))), parts,
                    tuple(info.date_time))
+
+
+_last: list = []  # how the zip that was read last is opened, and it
+
+
+def _kept(opened: Opener) -> zipfile.ZipFile:
+    """Return an open zip; the last one is kept, for the next member that is read lies in it too.
+
+    A table of contents of many entries, read again for each of them, would take hours.
+    """
+    if not _last or _last[0] is not opened:
+        _last[:] = [opened, opened()]
+    return _last[1]
 
 
 def _name(info: zipfile.ZipInfo) -> str:
@@ -123,7 +136,7 @@ def _of_member(opened: Opener, info: zipfile.ZipInfo, parts: tuple[str, ...], wr
 def _unpacked(opened: Opener, info: zipfile.ZipInfo, most: int) -> bytes:
     """Unpack one member up to a limit, whatever size it claims."""
     try:
-        with opened() as archive, archive.open(info) as stream:
+        with _kept(opened).open(info) as stream:
             return stream.read(most + 1)
     except EntryError:
         raise
