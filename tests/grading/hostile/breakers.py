@@ -114,8 +114,8 @@ ALL = (
     Hostile(OUTPUT, "an error of ten megabytes", called("raise ValueError('z' * 10_000_000)")),
     Hostile(OUTPUT, "errors of ten thousand statements", "\n".join(
         f"undefined_{n}" for n in range(900)) + "\n" + DEF + "    return 7\n"),
-    Hostile(OUTPUT, "a value of a gigabyte", called("return torch.zeros(2**27)"),
-            says="too large to be sent|512 MiB of memory"),
+    Hostile(OUTPUT, "a value of a hundred megabytes", called("return torch.zeros(2**25)"),
+            says="too large to be sent"),
     Hostile(OUTPUT, "a number of a million digits", called("return 10**1_000_000"),
             says="so many digits"),
 
