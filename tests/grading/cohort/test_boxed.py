@@ -21,6 +21,7 @@ from tutorlib.grading.cohort.grade import Plan, grade_notebook
 from tutorlib.grading.cohort.records import flags
 from tutorlib.grading.cohort.runners import Limits
 from tutorlib.grading.cohort.seeds import Seed
+from tutorlib.grading.cohort.worker import Job, grade_job
 from tutorlib.grading.registry import unit_exercises
 from tutorlib.syllabus import course_root, ready_units
 
@@ -162,3 +163,28 @@ def _mine(path):
             (path.parent / "stat").read_text().rsplit(")", 1)[1].split()[1])
     except OSError:
         return False
+
+
+@pytest.mark.slow
+def test_an_answer_whose_boxmaker_is_killed_is_graded_again(open_box):
+    """That is no doing of its own: once it is tried again, and if that fails, by the next run."""
+    killed = []
+
+    class Killing(boxed.Boxed):
+        def answer(self, exercise):
+            if len(killed) < most:
+                killed.append(self._box._host._process.pid)
+                os.kill(killed[-1], 9)
+            return super().answer(exercise)
+
+    def open_killing(limits):
+        return Killing(open_box(limits).tier, limits)
+
+    plan = Plan(Seed(SECRET), Limits(seconds=60))
+    most, job = 1, Job("a", "00", notebook(RIGHT))
+    expected = grade_job(job, plan, open_box)
+    assert grade_job(job, plan, open_killing) == expected and len(killed) == 1
+    assert expected["exercises"][0]["outcome"] == "passed"
+    most = 3
+    assert grade_job(job, plan, open_killing)["exercises"][0]["stage"] == "grader"
+    assert grade_job(job, plan, open_box) == expected

@@ -110,6 +110,13 @@ def test_dasks_configuration_names_the_files_for_all_three():
     assert security.require_encryption is True
 
 
+def test_the_patience_is_what_the_page_says():
+    pytest.importorskip("distributed", reason="Dask is not installed: make peers")
+    from tutorlib.grading.cohort.cluster import PATIENCE
+
+    assert PATIENCE == 5 * 60 and "waits five minutes" in TEXT
+
+
 STAND_INS = {
     "dask": """case "$1" in
   scheduler) echo '{"address": "tls://10.0.0.9:41"}' > "${@: -1}"; exec sleep 600;;

@@ -72,6 +72,11 @@ class Box:
         return not self._dead
 
     @property
+    def host_alive(self) -> bool:
+        """Whether the process that made it runs, which the code in it cannot end."""
+        return self._host.alive
+
+    @property
     def why(self) -> str:
         """Why it ended, empty while it lives."""
         return self._dead

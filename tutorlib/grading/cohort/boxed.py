@@ -39,6 +39,11 @@ class Boxed:
         return self._box.why if self._box else ""
 
     @property
+    def broken(self) -> bool:
+        """Whether the process that makes boxes is gone: killed, or out of memory."""
+        return self._box is not None and not self._box.host_alive
+
+    @property
     def spent(self) -> float:
         """The seconds that it computed, or a share of those it lasted: it may only have slept.
 

@@ -88,14 +88,13 @@ def _standing(course: str) -> tuple[str, str]:
                     f"grader's is {course}): install the same commit on both and start the "
                     "worker anew")
     from tutorlib.grading.box import NoBoxError, best_tier
-    from tutorlib.grading.box.host import NEEDED
     from tutorlib.grading.box.tiers import own_host
 
     try:
-        tier = best_tier(NEEDED)
+        tier = best_tier()
     except NoBoxError as problem:
         return "", str(problem)
-    own_host(tier, NEEDED).close()  # the grading process will have its own, with more in it
+    own_host(tier).close()  # the grading process will have its own
     return tier.name, ""
 
 

@@ -10,6 +10,7 @@ import builtins
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from tutorlib.errors import GradingError
 from tutorlib.grading.cohort.answers import Found, Script
 from tutorlib.grading.cohort.cells import NotebookError, read_cells
 from tutorlib.grading.cohort.names import clean_text
@@ -125,11 +126,15 @@ def _graded(exercise: Exercise, script: Script, session: Session, plan: Plan) ->
         return row(exercise, plan, FAILED, "time limit",
                    f"the notebook's {plan.limits.seconds:g} seconds were used up before this "
                    "exercise; see which answer above takes so long", found)
-    runner, errors = session.open(exercise)
-    try:
-        return _run(exercise, runner, found, errors, plan)
-    finally:
-        session.close(runner)
+    for _ in range(2):
+        runner, errors = session.open(exercise)
+        try:
+            result = _run(exercise, runner, found, errors, plan)
+        finally:
+            session.close(runner)
+        if not runner.broken:
+            return result
+    raise GradingError("what makes boxes was ended twice while it ran this notebook")
 
 
 def _run(exercise: Exercise, runner: Runner, found: Found, errors: list[str], plan: Plan) -> dict:

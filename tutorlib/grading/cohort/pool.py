@@ -1,7 +1,8 @@
 """Processes that grade notebooks, one at a time each; one that dies loses one exercise at most.
 
 What a worker sends back is JSON and nothing else. A worker that is killed, by the system or by
-the code it runs, is replaced; the exercise it was at is lost and the rest of the notebook graded.
+the code it runs, is replaced. Its notebook is graded anew, once; if that kills another worker, the
+exercise it was at is lost and the rest of the notebook graded.
 """
 
 from __future__ import annotations
@@ -75,6 +76,7 @@ class Pool:
         over = [w for w in pipes.values() if w not in told and w.ready
                 and now - w.job.started > self._plan.limits.seconds + GRACE]
         for worker in over:
+            worker.job.again = False  # it would only take as long once more
             worker.kill()
         return told
 
@@ -97,7 +99,8 @@ class Pool:
             yield job.key, event["result"]
 
     def _bury(self, worker: Worker, job: Job | None) -> list[tuple[str, dict]]:
-        """Replace a dead worker; its job goes on behind the exercise that was lost."""
+        """Replace a dead worker; its job starts anew, or goes on behind an exercise that is lost.
+        """
         worker.stop()
         self._workers.remove(worker)
         if job is None:
@@ -106,6 +109,11 @@ class Pool:
         if not worker.ready:
             raise GradingError("a grading process ended before it began; what it printed stands "
                                "above. What was graded so far is kept.")
+        if job.again:  # most often no fault of the notebook's: as if nothing had happened
+            job.again, job.current = False, ""
+            job.done.clear()
+            self._again.append(job)
+            return []
         exercises = unit_exercises(find_unit(job.unit).slug)
         reason = ("the process that ran this answer was ended: by the answer itself, or because "
                   "it took too much time or memory")

@@ -26,8 +26,9 @@ def read_reply(data: object) -> dict:
         reply = json.loads(data)
         texts = {k: v for k, v in reply.items() if k != "result"}
         more = set(reply) - {"address", "worker"}
-        if more not in ({"result"}, {"refused"}, {"tier", "refused"}) or len(reply) == len(
-                more) or not all(type(text) is str for text in texts.values()):
+        if more not in ({"result"}, {"refused"}, {"tier", "refused"}) or not (
+                {"address", "worker"} <= set(reply)
+                and all(type(text) is str for text in texts.values())):
             raise ValueError("other fields")
     except (ValueError, AttributeError, RecursionError) as problem:
         raise GradingError(f"a worker sent what is no reply ({problem}); see that it runs this "

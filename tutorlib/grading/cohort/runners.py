@@ -33,6 +33,7 @@ class Runner(Protocol):
     tier: str  # what stands between the code and the grader
     patience: float  # how often a call's limit it may last by the wall, see ``judge.evaluate``
     spent: float  # seconds of the notebook's that went into it; not what opening it took
+    broken: bool  # whether it ended by no doing of the code in it
 
     @property
     def why(self) -> str:
@@ -58,7 +59,7 @@ class Trusted:
     """A namespace in this process, with time limits and nothing else."""
 
     tier = "no box (the submissions were trusted)"
-    why, patience = "", 1.0
+    why, patience, broken = "", 1.0, False
 
     def __init__(self, limits: Limits):
         """Make an empty namespace, known as a module so that dataclasses and the like work."""

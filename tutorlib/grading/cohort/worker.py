@@ -38,7 +38,8 @@ class Job:
     data: bytes
     done: dict[str, dict] = field(default_factory=dict)  # rows so far, after a worker was lost
     current: str = ""  # the exercise being graded
-    deaths: int = 0  # of workers that were not at any exercise
+    again: bool = True  # whether it may be started anew when its worker dies
+    deaths: int = 0  # of later workers that were not at any exercise
     started: float = 0.0
 
 
