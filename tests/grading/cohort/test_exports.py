@@ -68,8 +68,44 @@ def test_canvas_fills_one_column_by_id_and_keeps_the_rest(records, tmp_path):
     assert "maximum is 5, the unit's is 1" in filled.warnings[0]
 
 
+def test_canvas_goes_back_as_it_came(records, tmp_path):
+    """With semicolons and decimal commas, as Canvas writes them on request; columns of all kinds.
+    """
+    text = ('\ufeffStudent;ID;SIS User ID;SIS Login ID;Integration ID;Root Account;Section;'
+            'Unit 00 (18);Unit 00 resit (19);Final Score\r\n;;;;;;;Manual Posting;;\r\n'
+            '    Points Possible;;;;;;;1;5;(read only)\r\n'
+            '"Doe; Jane";4711;s1;jdoe;i;r;"One and Two";;8,5;85,0\r\n'
+            '"O\'Roe, ""Rick""";4712;s2;rroe;i;r;One;0,5;;\r\n')
+    (tmp_path / "export.csv").write_text(text, encoding="utf-8", newline="")
+    half = [{**records[0], "final": 0.9}, *records[1:]]
+    filled = canvas(half, tmp_path / "export.csv", "Unit 00")
+    assert filled.text == (
+        'Student;ID;SIS User ID;SIS Login ID;Integration ID;Root Account;Section;Unit 00 (18)\r\n'
+        ';;;;;;;Manual Posting\r\n    Points Possible;;;;;;;1\r\n'
+        '"Doe; Jane";4711;s1;jdoe;i;r;One and Two;0,9\r\n'
+        '"O\'Roe, ""Rick""";4712;s2;rroe;i;r;One;0,5\r\n') and filled.warnings == ()
+
+
+def test_canvas_gives_nobody_the_grade_of_another(records, tmp_path):
+    """One student's number of one kind may be another's of another kind."""
+    def filled(*rows):
+        (tmp_path / "export.csv").write_text("\n".join(
+            ["Student,ID,SIS User ID,Section,Unit 00 (18)", *rows]))
+        done = canvas(records, tmp_path / "export.csv", "Unit 00")
+        return [row[-1] for row in rows_of(done.text)[1:]], done
+
+    grades, done = filled("Roe,1,4711,One,", "Doe,4711,2,One,")
+    assert grades == ["", "1"] and done.unmatched == ("anna", "nobody")
+    grades, done = filled("Roe,1,4711,One,", "Poe,2,4711,One,")
+    assert grades == ["", ""] and "4711" in done.unmatched
+    assert "could be more than one row" in done.warnings[0]
+    grades, done = filled("Roe,4711,anna,One,")
+    assert grades == ["1"] and done.filled == 1 and "anna" in done.warnings[0]
+
+
 @pytest.mark.parametrize("text, column, told", [
-    (CANVAS, "Quiz", "no assignment"), (CANVAS, "(1", "more than one"), (CANVAS, "", "no assign"),
+    (CANVAS, "Quiz", "no assignment"), (CANVAS, "(1", "more than one.*whole heading"),
+    (CANVAS, "", "no assign"),
     ("a,b\n1,2\n", "x", "not a Canvas gradebook"), ("", "x", "empty"),
 ])
 def test_canvas_invents_nothing(records, tmp_path, text, column, told):

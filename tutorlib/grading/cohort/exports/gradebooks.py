@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,8 @@ from tutorlib.grading.cohort.names import table_cell
 from tutorlib.grading.cohort.records import csv_text
 
 _CANVAS_IDS = ("ID", "SIS User ID", "SIS Login ID")
+_SEPARATORS = (",", ";", "\t")
+_COMMA = re.compile(r"\d+,\d+")
 _PARTICIPANT = re.compile(r"\D*(\d+)\s*")
 
 
@@ -42,23 +44,51 @@ def of_one_unit(records: Iterable[dict], unit: str) -> list[dict]:
     return [record for record in records if record["unit"] == chosen]
 
 
-def read_table(path: str | Path) -> list[list[str]]:
-    """Return the rows of a CSV file. Raises ``GradingError`` when it is none."""
+@dataclass(frozen=True)
+class Table:
+    """A gradebook's rows, and how it writes them: as it came it goes back."""
+
+    rows: list[list[str]]
+    separator: str = ","
+
+    @property
+    def head(self) -> list[str]:
+        """The first line."""
+        return self.rows[0]
+
+    def number(self, value: float) -> str:
+        """Return a grade as this table writes numbers.
+
+        >>> Table([["Essay"], ["8,5"]], ";").number(2.5), Table([["8.5"]]).number(2.5)
+        ('2,5', '2.5')
+        """
+        comma = self.separator == ";" and any(_COMMA.fullmatch(c) for row in self.rows for c in row)
+        return f"{value:g}".replace(".", ",") if comma else f"{value:g}"
+
+    def text(self, rows: Sequence[Sequence[str]]) -> str:
+        """Return rows as a file of the same kind, cells as they are."""
+        stream = io.StringIO()
+        csv.writer(stream, delimiter=self.separator, lineterminator="\r\n").writerows(rows)
+        return stream.getvalue()
+
+
+def read_table(path: str | Path) -> Table:
+    """Return a CSV file, its separator found. Raises ``GradingError`` when it is none."""
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
-        rows = list(csv.reader(io.StringIO(text, newline="")))
+        separator = max(_SEPARATORS, key=lambda s: len(next(_rows(text, s), [])))
+        rows = list(_rows(text, separator))
     except (OSError, UnicodeDecodeError, csv.Error) as problem:
-        raise GradingError(f"{path} cannot be read as CSV in UTF-8 ({problem})") from problem
+        raise GradingError(f"{path} cannot be read as CSV in UTF-8 ({problem}); give the file as "
+                           "it was downloaded, not as a spreadsheet saved it") from problem
     if not rows:
         raise GradingError(f"{path} is empty")
-    return rows
+    return Table(rows, separator)
 
 
-def table_text(rows: Sequence[Sequence[str]]) -> str:
-    """Return rows as CSV, cells as they are."""
-    stream = io.StringIO()
-    csv.writer(stream, lineterminator="\r\n").writerows(rows)
-    return stream.getvalue()
+def _rows(text: str, separator: str) -> Iterator[list[str]]:
+    """Read a text as CSV."""
+    return csv.reader(io.StringIO(text, newline=""), delimiter=separator)
 
 
 def canvas(records: Sequence[dict], export: str | Path, column: str) -> Filled:
@@ -68,41 +98,68 @@ def canvas(records: Sequence[dict], export: str | Path, column: str) -> Filled:
     User ID or SIS Login ID. What Canvas's import requires is kept: ``Student``, ``ID`` and up to
     ``Section``, and the rows above the students.
     """
-    rows = read_table(export)
-    head = rows[0]
+    table = read_table(export)
+    head = table.head
     if head[:2] != ["Student", "ID"] or "Section" not in head:
         raise GradingError(f"{export} is not a Canvas gradebook export: its first line must begin "
                            "with Student,ID and hold Section (Gradebook, Export, Entire gradebook)")
     info = head.index("Section") + 1
     place = _canvas_column(head, info, column)
+    rows = [row + [""] * (len(head) - len(row)) for row in table.rows[1:]]
+    places = [head.index(name) for name in _CANVAS_IDS if name in head[:info]]
+    owners, warnings = _owners(rows, places, {record["learner"]["id"] for record in records})
     grades = {record["learner"]["id"]: record for record in records}
-    ids = [head.index(name) for name in _CANVAS_IDS if name in head[:info]]
-    kept, found, warnings = [[*head[:info], head[place]]], set(), []
-    for row in rows[1:]:
-        row = row + [""] * (len(head) - len(row))
-        who = next((row[i].strip() for i in ids if row[i].strip() in grades), None)
+    kept = [[*head[:info], head[place]]]
+    for number, row in enumerate(rows):
         if row[0].strip() == "Points Possible":
-            warnings += _other_scale(row[place], records)
-        if who is not None:
-            found.add(who)
-            row[place] = f"{grades[who]['final']:g}"
+            warnings += _other_scale(row[place].replace(",", "."), records)
+        if number in owners:
+            row[place] = table.number(grades[owners[number]]["final"])
         kept.append([*row[:info], row[place]])
-    missing = tuple(sorted(set(grades) - found))
-    return Filled(table_text(kept), len(found), missing, tuple(warnings))
+    missing = tuple(sorted(set(grades) - set(owners.values())))
+    return Filled(table.text(kept), len(owners), missing, tuple(warnings))
+
+
+def _owners(rows: Sequence[Sequence[str]], places: Sequence[int],
+            learners: set[str]) -> tuple[dict[int, str], list[str]]:
+    """Return {row: whose it is}, and warnings; no row has two owners and no learner two rows.
+
+    The columns ``places`` are looked at in this order: one person's number of one kind may be
+    another's of another kind.
+    """
+    owners: dict[int, str] = {}
+    warnings, open_ones = [], set(learners)
+    for place in places:
+        found: dict[str, list[int]] = {}
+        for number, row in enumerate(rows):
+            if row[place].strip() in open_ones:
+                found.setdefault(row[place].strip(), []).append(number)
+        for who, numbers in sorted(found.items()):
+            free = [number for number in numbers if number not in owners]
+            if len(numbers) == 1 and free:
+                owners[free[0]] = who
+            else:
+                warnings.append(f"{who} could be more than one row; fill that one in by hand")
+            open_ones.discard(who)
+    return owners, warnings
 
 
 def _canvas_column(head: list[str], info: int, wanted: str) -> int:
-    """Return where an assignment's column is."""
+    """Return where an assignment's column is: by its heading, its title, or a part of it."""
     there = head[info:]
-    matching = [info + i for i, name in enumerate(there) if name == wanted]
-    matching = matching or [info + i for i, name in enumerate(there)
-                            if wanted and wanted.lower() in name.lower()]
-    if len(matching) != 1:
-        found = "no" if not matching else "more than one"
-        raise GradingError(f"{found} assignment of this gradebook is called {wanted!r}: "
-                           f"{nearest(wanted, there)}; make the assignment in Canvas first and "
-                           "export again")
-    return matching[0]
+    for fits in (lambda name: name == wanted,
+                 lambda name: re.sub(r" \(\d+\)$", "", name) == wanted,
+                 lambda name: bool(wanted) and wanted.lower() in name.lower()):
+        matching = [info + i for i, name in enumerate(there) if fits(name)]
+        if len(matching) == 1:
+            return matching[0]
+        if matching:
+            raise GradingError(f"more than one assignment of this gradebook is called {wanted!r}: "
+                               f"{nearest(wanted, [head[i] for i in matching])}; give its whole "
+                               "heading")
+    raise GradingError(f"no assignment of this gradebook is called {wanted!r}: "
+                       f"{nearest(wanted, there)}; make the assignment in Canvas first and export "
+                       "again")
 
 
 def _other_scale(cell: str, records: Sequence[dict]) -> list[str]:
@@ -130,35 +187,35 @@ def moodle(records: Sequence[dict], worksheet: str | Path | None) -> Filled:
                 for r in records]
         columns = ["learner", "name", "grade", "maximum", "feedback"]
         return Filled(csv_text(columns, rows), len(rows), ())
-    rows = read_table(worksheet)
-    head = rows[0]
+    table = read_table(worksheet)
+    head = table.head
     if "Identifier" not in head or "Grade" not in head:
         raise GradingError(f"{worksheet} is not a Moodle grading worksheet: its first line must "
                            "hold Identifier and Grade (switch on \"Offline grading worksheet\" in "
-                           "the assignment's settings)")
-    return _fill_worksheet(records, rows, head)
+                           "the assignment's settings, and download it in English)")
+    return _fill_worksheet(records, table, head)
 
 
-def _fill_worksheet(records: Sequence[dict], rows: list[list[str]], head: list[str]) -> Filled:
+def _fill_worksheet(records: Sequence[dict], table: Table, head: list[str]) -> Filled:
     """Fill the rows of a grading worksheet."""
     grades = {record["learner"]["id"]: record for record in records}
     number, grade = head.index("Identifier"), head.index("Grade")
     words = head.index("Feedback comments") if "Feedback comments" in head else None
     most = head.index("Maximum Grade") if "Maximum Grade" in head else None
     kept, found, warnings = [head], set(), set()
-    for row in rows[1:]:
+    for row in table.rows[1:]:
         row = row + [""] * (len(head) - len(row))
         match = _PARTICIPANT.fullmatch(row[number])
         record = grades.get(match[1]) if match else None
         if record is not None:
             found.add(match[1])
-            row[grade] = f"{record['final']:g}"
+            row[grade] = table.number(record["final"])
             if words is not None:
                 row[words] = table_cell(summary(record))
             if most is not None:
                 warnings |= set(_other_scale(row[most].replace(",", "."), records))
         kept.append(row)
-    return Filled(table_text(kept), len(found), tuple(sorted(set(grades) - found)),
+    return Filled(table.text(kept), len(found), tuple(sorted(set(grades) - found)),
                   tuple(sorted(warnings)))
 
 
