@@ -228,8 +228,12 @@ def release(
     from tutorlib.authoring.release import release
     from tutorlib.grading.cohort.course import read_course
 
-    for path in release(course_root(), unit, out, read_course(course)):
+    rules = read_course(course)
+    for path in release(course_root(), unit, out, rules):
         typer.echo(f"wrote {path}")
+    if not rules.package:
+        typer.echo("The worksheets need the course's package, and no course file says how learners "
+                   'install it (package = "git+https://..."): tell them, or release again.')
 
 
 @app.command()

@@ -39,16 +39,19 @@ With Python 3.11, 3.12 or 3.13:
 ```
 python -m venv .venv
 .venv/bin/python -m pip install -r requirements.txt
-.venv/bin/jupyter lab
 ```
 
-(On Windows `.venv\\Scripts\\` in place of `.venv/bin/`.) {package}
+{package}On Windows type `.venv\\Scripts\\` in place of `.venv/bin/`, here and below.
 
 ## Work
 
+```
+.venv/bin/jupyter lab
+```
+
 Open the worksheet in `exercises/`, write your answers where it says so, and run the check under
-each. {help}The grader runs the answer cells only, with the imports and functions that they
-name, and tries them on further cases. Keep the cells' first line, `# exercise: ...`.
+each. {help}The grader runs the answer cells only, with the imports, functions and constants
+that they name, and tries them on further cases. Keep the cells' first line, `# exercise: ...`.
 
 ## Hand in
 
@@ -121,9 +124,9 @@ def _adapted(cell: Built, unit: Unit, course: Course) -> Built | None:
         due = f"{cell.source}\n\n**Due:** {date_text(course.rules(unit.number).due)}"
         return replace(cell, source=due)
     if cell.key == "footer" and not course.solutions:
-        kept = [part for part in cell.source.split(" · ") if "../solutions/" not in part]
-        text = " · ".join(kept)
-        return replace(cell, source=text if "../solutions/" not in text else "---")
+        rule, _, links = cell.source.partition("\n\n")
+        kept = [part for part in links.split(" · ") if part and "../solutions/" not in part]
+        return replace(cell, source=f"{rule}\n\n{' · '.join(kept)}") if kept else None
     return cell
 
 
@@ -150,9 +153,11 @@ def _readme(units: Sequence[Unit], course: Course) -> str:
         due = course.rules(unit.number).due
         rows.append(f"| {unit.number} {unit.title} | `exercises/{unit.stem}.ipynb` | {points:g} | "
                     f"{date_text(due) if due else ''} |")
-    package = ("" if course.package else f"Install version {tutorlib.__version__} of the course's "
-               "package, `tutorlib`, into that environment as your instructor says.")
+    package = ("" if course.package else f"Then install version {tutorlib.__version__} of the "
+               "course's package, `tutorlib`, into that environment as your instructor says: the "
+               "worksheets need it.\n\n")
     hints = "`hint(...)` gives three hints, one after the other. " if course.hints else ""
+    hints += "Solved worksheets lie in `solutions/`. " if course.solutions else ""
     return _README.format(title=course.title or "Worksheets", version=tutorlib.__version__,
                           table="\n".join(rows), package=package, help=hints)
 

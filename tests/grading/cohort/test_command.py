@@ -34,6 +34,7 @@ def test_from_handing_out_to_the_gradebook(typed, tmp_path, in_this_process):
     course = ("--course", tmp_path / "course.toml")
     done = typed("release", "--unit", "00", "--out", tmp_path / "handout", *course)
     assert done.exit_code == 0 and "00_start_here.ipynb" in done.output
+    assert "no course file says how learners install it" in done.output.replace("\n", " ")
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "anna.ipynb").write_bytes(notebook(RIGHT))
     done = typed("collect", tmp_path / "in", "--out", tmp_path / "collected", *course)

@@ -106,6 +106,24 @@ def test_solutions_are_handed_out_only_when_the_course_says_so(tmp_path):
     assert "../solutions/00_start_here.ipynb" in everything(tmp_path / "out/exercises")
 
 
+@pytest.mark.parametrize("units, linked", [(["06"], 0), (["03", "06"], 2)])
+def test_no_cell_is_empty_and_the_footer_links_what_was_released(tmp_path, units, linked):
+    release(ROOT, units, tmp_path / "out", Course())
+    cells = [cell for path in (tmp_path / "out").rglob("*.ipynb")
+             for cell in json.loads(path.read_text())["cells"]]
+    assert all("".join(cell["source"]).strip() for cell in cells)
+    footers = [c for c in cells if "".join(c["source"]).startswith("---\n")]
+    assert len(footers) == linked
+
+
+def test_learners_are_told_how_to_install_the_package(tmp_path, course):
+    release(ROOT, ["00"], tmp_path / "with", course)
+    release(ROOT, ["00"], tmp_path / "without", Course())
+    told = [(tmp_path / name / "README.md").read_text() for name in ("with", "without")]
+    assert ["as your instructor says" in text for text in told] == [False, True]
+    assert told[1].index("instructor says") < told[1].index("jupyter lab"), "in the order of doing"
+
+
 def test_a_release_overwrites_nothing_and_knows_its_units(tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("x")
