@@ -34,7 +34,7 @@ def g():
 GRADER = f"""
 from tutorlib.grading.box import Cell, tiers
 from tutorlib.grading.box.box import Box, Limits
-from tutorlib.grading.box.host import NEEDED
+from tutorlib.grading.box.preload import NEEDED
 tier = next(t for t in tiers.TIERS if t.name == NAME)
 box = Box(tier.start(NEEDED), Limits())
 box.load([Cell({STUBBORN!r})])

@@ -22,7 +22,7 @@ ALL = (
         """), alone=EARNS),
     Hostile(FRAMES, "expected values among all objects", spy(
         "[o for o in gc.get_objects() if type(o).__name__ in ('Case', 'Exercise', 'Plan')]",
-        setup="import gc"), alone=EARNS),
+        setup="import gc\ngc.unfreeze()"), alone=EARNS),
     Hostile(FRAMES, "the judge in an exception's traceback", spy(
         "walk()", setup="""
         def walk():

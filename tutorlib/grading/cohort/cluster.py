@@ -22,7 +22,7 @@ from typing import Any
 from tutorlib.errors import GradingError
 from tutorlib.grading.cohort import desk, remote
 from tutorlib.grading.cohort.grade import Plan
-from tutorlib.grading.cohort.pool import GRACE
+from tutorlib.grading.cohort.pool import lasts
 from tutorlib.grading.cohort.results import checked, read_reply
 from tutorlib.grading.cohort.worker import Job, failed
 from tutorlib.grading.registry import unit_exercises
@@ -218,7 +218,7 @@ class Cluster:
         elif time.monotonic() - self._seen > PATIENCE:
             raise GradingError(f"the scheduler {self._address} has had no worker for "
                                f"{PATIENCE:g} s. {_KEPT}")
-        silent = START + PER_WORKER * (self._plan.limits.seconds + GRACE)
+        silent = START + PER_WORKER * lasts(self._plan.limits.seconds)
         if time.monotonic() - self._heard > silent:
             raise GradingError(f"no worker of {self._address} has sent anything for {silent:g} s. "
                                f"{_KEPT}")

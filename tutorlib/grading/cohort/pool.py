@@ -13,13 +13,19 @@ from collections.abc import Iterable, Iterator
 from multiprocessing.connection import wait
 
 from tutorlib.errors import GradingError
+from tutorlib.grading.box.clock import PATIENCE
 from tutorlib.grading.cohort.grade import Plan, lost, unreadable
 from tutorlib.grading.cohort.runners import OpenRunner
 from tutorlib.grading.cohort.worker import Job, Worker, grade_job
 from tutorlib.grading.registry import unit_exercises
 from tutorlib.syllabus import find_unit
 
-GRACE = 60.0  # seconds beyond the notebook's own before its worker is killed
+GRACE = 60.0  # seconds beyond what a notebook may last before its worker is killed
+
+
+def lasts(seconds: float) -> float:
+    """Return how long a notebook may take by the wall, of which ``seconds`` are its own."""
+    return PATIENCE * seconds + GRACE
 
 
 def grade_here(jobs: Iterable[Job], plan: Plan, open_runner: OpenRunner,
@@ -74,7 +80,7 @@ class Pool:
         told = [pipes[pipe] for pipe in wait(list(pipes), timeout=1.0)]
         now = time.monotonic()
         over = [w for w in pipes.values() if w not in told and w.ready
-                and now - w.job.started > self._plan.limits.seconds + GRACE]
+                and now - w.job.started > lasts(self._plan.limits.seconds)]
         for worker in over:
             worker.job.again = False  # it would only take as long once more
             worker.kill()
