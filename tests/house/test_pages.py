@@ -11,7 +11,8 @@ import tutorlib
 from tutorlib.cli import app
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "HOME.md", "docs/instructor.md")
+PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "HOME.md", "docs/instructor.md",
+         "docs/cluster.md")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
 
@@ -29,7 +30,7 @@ def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)]+)\)", visible(page)):
         path = target.split("#")[0]
         if not path.startswith("http"):
-            assert (ROOT / path).exists(), f"{page} links to {target}, which is not there"
+            assert ((ROOT / page).parent / path).exists(), f"{page} links to {target}, which is not there"
 
 
 @pytest.mark.parametrize("page", PAGES)

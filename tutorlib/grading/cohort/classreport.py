@@ -62,7 +62,7 @@ def _unit(records: Sequence[dict]) -> list[str]:
     rows = [_exercise_row(records, i) for i in range(len(records[0]["exercises"]))]
     return [f"<h2>Unit {unit} · {escape(records[0]['unit_title'])}</h2>",
             score_figure(records), hardest_figure(records),
-            table("Each exercise, in lesson order; numbers of learners",
+            table(f"Unit {unit}, each exercise in lesson order; numbers of learners",
                   ["Exercise", "passed", "not passed", "not attempted", "too slow",
                    "hidden cases only"], rows, numbers=5),
             mistakes_figure(mistake_rows(records)), timeouts_figure(timeouts(records))]
