@@ -30,7 +30,8 @@ def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)]+)\)", visible(page)):
         path = target.split("#")[0]
         if not path.startswith("http"):
-            assert ((ROOT / page).parent / path).exists(), f"{page} links to {target}, which is not there"
+            there = (ROOT / page).parent / path
+            assert there.exists(), f"{page} links to {target}, which is not there"
 
 
 @pytest.mark.parametrize("page", PAGES)

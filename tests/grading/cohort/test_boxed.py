@@ -17,10 +17,13 @@ from tutorlib.errors import GradingError
 from tutorlib.grading.box import NoBoxError
 from tutorlib.grading.cohort import boxed, command
 from tutorlib.grading.cohort.cohort import Settings, grade_cohort
+from tutorlib.grading.cohort.feedback import feedback_page
 from tutorlib.grading.cohort.grade import Plan, grade_notebook
-from tutorlib.grading.cohort.records import flags
+from tutorlib.grading.cohort.names import Learner
+from tutorlib.grading.cohort.records import flags, record_of
 from tutorlib.grading.cohort.runners import Limits
 from tutorlib.grading.cohort.seeds import Seed
+from tutorlib.grading.cohort.submissions import Submission
 from tutorlib.grading.cohort.worker import Job, grade_job
 from tutorlib.grading.registry import unit_exercises
 from tutorlib.syllabus import course_root, ready_units
@@ -82,6 +85,31 @@ def test_a_process_that_ends_itself_is_told_so_and_flagged_by_its_limit(grade):
     result = grade(notebook(hog), memory=512)
     assert result["exercises"][0]["points"] == 0
     assert flags(result)[-1] == "ran into its limits: memory"
+
+
+@pytest.mark.slow
+def test_a_mistake_in_a_real_unit_is_recognised_in_a_box_and_costs_its_exercise_only(grade):
+    content = json.loads(built("solutions", "06"))
+    for cell in content["cells"]:
+        about = cell["metadata"].get("tutorlib", {})
+        if about.get("exercise") == "maxent_irl.irl_gradient" and about["role"] == "answer":
+            right = "".join(cell["source"])
+            cell["source"] = right.replace("(expected - shown)", "(shown - expected)")
+            assert cell["source"] != right
+    result = grade(json.dumps(content).encode(), "maxent_irl")
+    assert {row["exercise"]: row["mistake"]["name"] for row in result["exercises"]
+            if row["outcome"] != "passed"} == {"maxent_irl.irl_gradient": "sign"}
+    submission = Submission(Learner("anna", "Anna"), "06", "a.ipynb")
+    frame = {"course": {"version": "x", "graders": "y"}, "seed_id": "z", "limits": {}}
+    page = feedback_page(record_of(submission, result, frame, {}))
+    assert "wrong sign" in page and "Expected" in page and "You returned" in page
+
+
+def test_an_untouched_worksheet_opens_no_box(grade):
+    result = grade(built("exercises", "06"), "maxent_irl")
+    assert result["tier"] == "" and result["exercises"]
+    assert all((row["outcome"], row["points"]) == ("not attempted", 0)
+               for row in result["exercises"])
 
 
 MAGICS = ("%matplotlib inline\n!pip install nothing\nimport torch\nfiles = !ls\n"
