@@ -18,6 +18,10 @@ from tutorlib.grading.box import paths
 _KEPT = ("CAP_SYS_ADMIN",)
 _KEPT_OF_ROOT = ("CAP_SETUID", "CAP_SETGID", "CAP_KILL")
 
+# With another number than 0 bubblewrap would put a second user namespace inside the first, where
+# the process namespace is out of reach: no box could have one of its own.
+_AS_USER = ("--unshare-user", "--uid", "0", "--gid", "0")
+
 
 def find() -> str | None:
     """Return the path of bubblewrap, or None.
@@ -39,7 +43,7 @@ def command(bwrap: str, inner: list[str]) -> list[str]:
               "--unshare-cgroup-try"]
     kept = [*_KEPT, *(_KEPT_OF_ROOT if root else ())]
     return [
-        bwrap, *spaces, *([] if root else ["--unshare-user"]),
+        bwrap, *spaces, *([] if root else _AS_USER),
         "--die-with-parent", "--new-session", "--cap-drop", "ALL",
         *(part for name in kept for part in ("--cap-add", name)),
         "--clearenv", *(p for item in paths.environment().items() for p in ("--setenv", *item)),

@@ -43,6 +43,8 @@ def spare_uid(slot: int) -> int | None:
     with open("/proc/self/uid_map", encoding="ascii") as lines:
         ranges = [tuple(map(int, line.split())) for line in lines]
     start, _, count = max(ranges, key=lambda r: r[2])
+    if count == 1:  # a plain user, who is called 0 within a wall of their own
+        return None
     if count > 2**31:  # the host's own ids: far above what anybody is given
         return 1_600_000_000 + slot % 400_000_000
     return start + count - 2 - slot % min(500, count // 2)
