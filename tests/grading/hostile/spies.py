@@ -48,7 +48,7 @@ ALL = (
     Hostile(FILES, "secret, journal, solutions, users and keys", spy(
         *(f"open({path!r}, 'rb').read(1)" for path in (
             "@SEED@", "@OUT@/journal.jsonl", "@SOLUTION@", "/etc/shadow", "/etc/passwd",
-            "/proc/1/environ", "/proc/@PID@/environ", "/proc/@PID@/mem")),
+            "/proc/@PID@/environ", "/proc/@PID@/mem")),
         "[n for n in os.listdir('@IN@')]", "os.listdir(os.path.expanduser('~root'))",
         "open(os.path.expanduser('~/.bash_history')).read()"), alone=EARNS),
     Hostile(FILES, "round about: links, descriptors, other roots", spy(
