@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as json_format
 import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -180,6 +181,10 @@ def grade(
         raise typer.Exit(0 if good else 1)
     if submissions is None or out is None:
         raise GradingError("give the folder or zip of submissions, and --out for the grades")
+    if sys.platform == "linux" and not (trust_submissions or scheduler):
+        from tutorlib.grading.box.tiers import start_early
+
+        start_early()
     from tutorlib.grading.cohort.command import grade
 
     grade(submissions, out, seed_file=seed_file, units=tuple(unit or ()), course=course,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tutorlib.grading import Case, judge, truth
+from tutorlib.grading import Case, Mutant, judge, truth
 from tutorlib.grading.judge import PASSED, evaluate
 
 
@@ -135,3 +135,33 @@ def test_a_value_exercises_truth_is_kept_too(exercise):
     for _ in range(2):
         assert judge.evaluate(asked, {"a": 1}).outcome == PASSED
     assert oracle.calls == 1 and asked.hand_case() == Case(expected={"a": 1})
+
+
+def test_what_a_known_mistake_makes_of_a_case_is_kept(exercise):
+    """Its value, its kind of error and what it changes; not that it ran out of time."""
+    def changes(x):
+        x.fill_(0)
+        return x
+
+    def never():
+        raise judge.TimeLimitReached
+
+    asked = []
+    made = {"sum": lambda x: torch.cumsum(x, 0), "raises": lambda x: x[len(x)],
+            "changes": changes, "late": lambda x: never()}
+
+    def counting(name):
+        def answer(x):
+            asked.append(name)
+            return made[name](x)
+        return answer
+
+    mutants = tuple(Mutant(name, counting(name), name) for name in made)
+    asked_of = dataclasses.replace(exercise, mutants=mutants, properties=())
+    for answer in (made["sum"], lambda x: x * 7, made["raises"], made["changes"]):
+        first, times = evaluate(asked_of, answer, 3), len(asked)
+        again = evaluate(asked_of, answer, 3)
+        assert first.mistake is again.mistake and first.message == again.message
+        assert set(asked[times:]) <= {"late"}
+    found = [evaluate(asked_of, made[name], 3).mistake for name in ("sum", "raises", "changes")]
+    assert [mutant.name for mutant in found] == ["sum", "raises", "changes"]

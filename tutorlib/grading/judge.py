@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 
 from tutorlib.grading.compare import Difference, compare
 from tutorlib.grading.exercise import Case, Exercise, Mutant
-from tutorlib.grading.guard import Call, call, copy_value, same
+from tutorlib.grading.guard import Call, TimeLimitReached, call, copy_value, same
+from tutorlib.grading.truth import kept
 
 PASSED, FAILED, NOT_ATTEMPTED = "passed", "not passed", "not attempted"
 STUB_MESSAGE = "write your answer here"
@@ -242,24 +243,40 @@ def _resembled(exercise: Exercise, trials: list[_Trial]) -> Mutant | None:
     Two mistakes at once, or one in another guise, agree with a known one on some cases only.
     """
     wrong = [trial for trial in trials if not trial.right]
-    for mutant in exercise.mutants:
-        explained = [_alike(exercise, mutant, trial) for trial in wrong]
-        if explained and explained[0] and 2 * sum(explained) >= len(explained):
+    for mutant in exercise.mutants if wrong else ():
+        if not _alike(exercise, mutant, wrong[0]):
+            continue
+        if 2 * (1 + sum(_alike(exercise, mutant, trial) for trial in wrong[1:])) >= len(wrong):
             return mutant
     return None
 
 
 def _alike(exercise: Exercise, mutant: Mutant, trial: _Trial) -> bool:
     """Whether the mutant does to this case what the learner's answer did."""
-    twin = call(mutant.answer, trial.case.args, trial.case.kwargs, exercise.time_limit)
     mine = trial.call
-    if type(twin.error) is not type(mine.error) or twin.changed != mine.changed:
+    error, changed, value = _outcome(mutant, trial.case, exercise.time_limit)
+    if error != _kind(mine.error) or changed != mine.changed:
         return False
     try:
         return mine.error is not None or compare(
-            mine.value, twin.value, exercise.rtol, exercise.atol) is None
+            mine.value, value, exercise.rtol, exercise.atol) is None
     except Exception:
         return False
+
+
+def _outcome(mutant: Mutant, case: Case, seconds: float) -> tuple:
+    """Return (kind of error, changed arguments, value) of a known mistake on a case."""
+    def ask() -> tuple:
+        outcome = call(mutant.answer, case.args, case.kwargs, seconds)
+        return _kind(outcome.error), outcome.changed, outcome.value
+
+    return kept(mutant.answer, case.args, case.kwargs, ask,
+                lambda outcome: outcome[0] != _kind(TimeLimitReached()))
+
+
+def _kind(error: BaseException | None) -> str:
+    """Name an error's type so that no other type has the name."""
+    return "" if error is None else f"{type(error).__module__}.{type(error).__qualname__}"
 
 
 def _is_stub(error: BaseException | None) -> bool:

@@ -1,8 +1,8 @@
 """Expected values, kept by what they were computed from, so that a cohort pays for each once.
 
 The cases of an exercise are drawn anew for every submission: nothing that one answer did to its
-inputs can reach the next. What the oracle made of equal inputs is kept, as a copy, under a digest
-of these inputs; what cannot be copied or digested whole is computed every time.
+inputs can reach the next. What the oracle, or a known mistake, made of equal inputs is kept, as a
+copy, under a digest of these inputs; what cannot be copied or digested whole is computed anew.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import torch
 from tutorlib.grading.box.wire import raw_bytes
 from tutorlib.grading.guard import copy_value
 
-KEPT = 1024  # values, the most recently used ones
+KEPT = 4096  # values, the most recently used ones
 _kept: OrderedDict[tuple[Callable, bytes], Any] = OrderedDict()
 
 
@@ -30,15 +30,22 @@ def expected_value(oracle: Callable, args: tuple, kwargs: dict) -> Any:
     >>> expected_value(sum, ([1, 2],), {})
     3
     """
+    return kept(oracle, args, kwargs, lambda: oracle(*copy_value(args), **copy_value(kwargs)))
+
+
+def kept(function: Callable, args: tuple, kwargs: dict, compute: Callable[[], Any],
+         lasting: Callable[[Any], bool] = lambda value: True) -> Any:
+    """Return ``compute()``, or a copy of what it was for the same function and equal inputs.
+
+    What is not ``lasting`` is computed again the next time.
+    """
     digest = _digest(args, kwargs)
-    if digest is None:
-        return oracle(*copy_value(args), **copy_value(kwargs))
-    key = (oracle, digest)
-    if key in _kept:
+    key = (function, digest)
+    if digest is not None and key in _kept:
         _kept.move_to_end(key)
         return copy_value(_kept[key])
-    value = oracle(*copy_value(args), **copy_value(kwargs))
-    if _copies_whole(value):
+    value = compute()
+    if digest is not None and _copies_whole(value) and lasting(value):
         _kept[key] = copy_value(value)
         while len(_kept) > KEPT:
             _kept.popitem(last=False)

@@ -1,10 +1,12 @@
 """The process that forks boxes: what it has loaded, and that its children are alone."""
 
 import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tutorlib.grading.box import Cell, Limits, lock, preload
+from tutorlib.grading.box import Cell, Limits, lock, preload, tiers
 from tutorlib.grading.box.box import Box
 from tutorlib.grading.registry import find_exercise
 
@@ -75,10 +77,12 @@ def asks(module, name):
     ("from tutorlib.mdp import GridWorld", ("tutorlib.mdp",)),
     ("from tutorlib import irl", ("torch.fx.experimental.symbolic_shapes", "torch._dynamo",
                                   "tutorlib.irl")),
-    ("loss.backward()", ("torch.fx.experimental.symbolic_shapes", "torch._dynamo")),
-    ("import os, sys, evil; gradual = scipyx", ()),
+    ("loss.backward()", ("torch.fx.experimental.symbolic_shapes",)),
+    ("import os, sys, evil; gradual = scipyx; rewards = nn = 1  # the backward pass", ()),
+    ("optimizer = torch.optim.Adam(model.parameters())",
+     ("torch.fx.experimental.symbolic_shapes", "torch._dynamo")),
 ])
-def test_words_choose_from_a_list(text, modules):
+def test_texts_choose_from_a_list(text, modules):
     assert preload.modules_for([text]) == modules
 
 
@@ -99,3 +103,29 @@ def test_bytecode_is_made_where_it_can_be_written(tmp_path, monkeypatch):
     assert list((package / "__pycache__").glob("part.*.pyc"))
     monkeypatch.setattr(subprocess, "run", lambda *a, **k: pytest.fail("done already"))
     preload.keep_bytecode(["somewhere.part", "sys"])
+
+
+def test_what_is_started_early_is_what_is_used_later(host):
+    """Each thread has its own; in a new one nothing is started yet."""
+    def use():
+        tiers.start_early("no such tier")
+        assert not tiers._hosts()
+        [tier] = [t for t in tiers.TIERS if t.way == host.way]
+        tiers.start_early(tier.name)
+        [early] = tiers._hosts().values()
+        try:
+            assert tiers.own_host(tier) is early and early.way == host.way
+            with Box(early, Limits()) as box:
+                box.load([Cell("def f(): return 2")])
+                return box.answer("f")()
+        finally:
+            early.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(use).result() == 2
+
+
+def test_starting_early_does_not_wait_for_torch():
+    code = ("import sys, tutorlib.grading.box.tiers as tiers, tutorlib.cli\n"
+            "assert 'torch' not in sys.modules and 'numpy' not in sys.modules")
+    subprocess.run([sys.executable, "-c", code], check=True)

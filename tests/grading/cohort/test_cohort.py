@@ -5,6 +5,7 @@ import errno
 import io
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -14,11 +15,13 @@ import pytest
 
 from tests.grading.cohort.conftest import RIGHT, ROOT, UNDIVIDED, code_cell, notebook
 from tutorlib.errors import GradingError
+from tutorlib.grading.cohort import cohort as cohort_module
 from tutorlib.grading.cohort import journal as journal_module
+from tutorlib.grading.cohort.cohort import Settings, grade_cohort
 from tutorlib.grading.cohort.course import Course, Late
 from tutorlib.grading.cohort.journal import Journal
 from tutorlib.grading.cohort.pages import inline
-from tutorlib.grading.cohort.runners import Limits
+from tutorlib.grading.cohort.runners import Limits, Trusted
 from tutorlib.grading.cohort.seeds import open_seed
 
 BOLD = "<b>bold</b><script>alert(1)</script>"
@@ -264,3 +267,27 @@ def test_killed_in_mid_batch_it_goes_on_to_the_same_bytes(cohort, tmp_path):
     cohort.out = tmp_path / "whole"
     cohort.grade(seed_file=tmp_path / "seed")
     assert cohort.csv() == resumed
+
+
+def test_a_single_notebook_is_graded_by_this_process_where_it_may(cohort, monkeypatch):
+    """And what that takes is undone: the bound of memory, and that Ctrl-C ends it at once."""
+    seen = []
+    before = (resource.getrlimit(resource.RLIMIT_DATA), signal.getsignal(signal.SIGINT))
+
+    class Looking(Trusted):
+        def __init__(self, limits):
+            seen.append((resource.getrlimit(resource.RLIMIT_DATA)[0],
+                         signal.getsignal(signal.SIGINT)))
+            super().__init__(limits)
+
+    cohort.hand_in("anna.ipynb", notebook(RIGHT))
+    how = Settings(Looking, "a tier", workers=2, alone=True)
+    grade_cohort(cohort.source, cohort.out, how)
+    assert cohort.row("anna")["outcome"] == "passed"
+    assert seen[0][0] > 0 and seen[0][1] is signal.SIG_DFL
+    assert before == (resource.getrlimit(resource.RLIMIT_DATA), signal.getsignal(signal.SIGINT))
+    cohort.hand_in("ben.ipynb", notebook(UNDIVIDED))
+    cohort.hand_in("cleo.ipynb", notebook(UNDIVIDED))
+    monkeypatch.setattr(cohort_module, "Pool", lambda *a: pytest.fail("workers"))
+    with pytest.raises(pytest.fail.Exception, match="workers"):
+        grade_cohort(cohort.source, cohort.out, how)

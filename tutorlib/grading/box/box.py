@@ -190,7 +190,8 @@ class Box:
             outcome = {"value": callables[number](*args, **kwargs)}
         except Exception as problem:
             kind = type(problem) if type(problem).__module__ == "builtins" else RuntimeError
-            outcome = {"error": proxy.remade(kind, [str(problem)[:500]])}
+            made = proxy.remade(kind, [str(problem)[:500]])
+            outcome = {"error": (type(made), made.args)}  # Dask changes how errors are pickled
         self._deadline.spend(time.thread_time() - begun)
         return request.pack(outcome, callables)[0]
 

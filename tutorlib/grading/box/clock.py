@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from tutorlib.grading.guard import TimeLimitReached
+from tutorlib.grading.box.errors import TimeLimitReached
 
 PATIENCE = 4.0  # seconds on the wall for each second of a call's limit
 

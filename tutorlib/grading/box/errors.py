@@ -5,6 +5,10 @@ from __future__ import annotations
 from tutorlib.errors import TutorlibError
 
 
+class TimeLimitReached(BaseException):
+    """Ends code that runs too long; no ``Exception``, so that ``except Exception`` lets it by."""
+
+
 class BoxError(TutorlibError, RuntimeError):
     """A box could not be started, or was used in a way it cannot be."""
 

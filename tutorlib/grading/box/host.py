@@ -38,7 +38,7 @@ class Host:
     def __init__(self, command, way: str, modules: Sequence[str] = preload.NEEDED):
         """Start it; ``command(inner)`` wraps the command line of the inner process.
 
-        ``modules`` are imported before any box is made.
+        ``modules`` are imported before any box is made; ``wait`` until they are.
         """
         preload.keep_bytecode(modules)
         self._loaded = set(modules)
@@ -48,7 +48,7 @@ class Host:
         self._errors = tempfile.TemporaryFile()
         self.way = way
         self._ended: dict[int, str] = {}
-        self._started = 0
+        self._started, self._ready = 0, False
         self._pidfd: list[int] = []
         self.clock = Clock()  # of the box that was forked last
         try:
@@ -61,11 +61,16 @@ class Host:
             raise BoxError(f"{command(inner)[0]} could not be started: {problem}") from None
         finally:
             other.close()
-        try:
-            self._wait(lambda message: "ready" in message, START_SECONDS)
-        except BoxError:
-            self.close()
-            raise
+
+    def wait(self) -> None:
+        """Wait until it is ready to make boxes; raises BoxError, and ends it, if it is not."""
+        if not self._ready:
+            try:
+                self._wait(lambda message: "ready" in message, START_SECONDS)
+            except BoxError:
+                self.close()
+                raise
+            self._ready = True
 
     @property
     def alive(self) -> bool:

@@ -122,7 +122,8 @@ class Session:
             os._exit(0)
         answer, _ = request.unpack(data, self._ask)
         if "error" in answer:
-            raise answer["error"]
+            kind, words = answer["error"]
+            raise kind(*words)
         return answer["value"]
 
     def _load(self, message: dict, inputs: dict, data: bytes) -> dict:

@@ -2,8 +2,8 @@
 
 Importing torch's compiler takes seconds. Within a call that would count against its time limit,
 and for each submission again; in every process that makes boxes it would make the first
-submission wait for what most never use. So a word in an answer, or in what grades it, names what
-is imported before the box is forked. The words choose from this list and from nothing else.
+submission wait for what most never use. So what an answer, or what grades it, seems to use is
+imported before the box is forked. Its text chooses from a list and from nothing else.
 """
 
 from __future__ import annotations
@@ -20,27 +20,29 @@ from pathlib import Path
 from tutorlib.grading.exercise import Exercise
 
 NEEDED = ("numpy", "torch")
-# What torch loads late, for gradients that come with weights and for optimisers.
-_TRAINING = ("torch.fx.experimental.symbolic_shapes", "torch._dynamo")
-_BY_WORD = {
-    **dict.fromkeys(("grad", "backward", "autograd", "requires_grad", "optim", "nn"), _TRAINING),
-    "scipy": ("scipy.optimize", "scipy.special"),
-    "mdp": ("tutorlib.mdp",),
-    **{name: (f"tutorlib.{name}", *_TRAINING) for name in (
-        "control", "imitation", "irl", "lm", "rewards", "posttraining", "tinytalk")},
+# What torch loads late: for gradients that come with weights, and for optimisers.
+_GRADIENTS = ("torch.fx.experimental.symbolic_shapes",)
+_OPTIMISERS = (*_GRADIENTS, "torch._dynamo")
+_BY_TEXT = {
+    r"\b(autograd|requires_grad)\b|\.(backward|grad)\(": _GRADIENTS,
+    r"\boptim\b": _OPTIMISERS,
+    r"\b(import|from) scipy\b": ("scipy.optimize", "scipy.special"),
+    r"\b(import|from) transformers\b": ("transformers",),
+    r"\btutorlib(\.mdp\b| import .*\bmdp\b)": ("tutorlib.mdp",),
+    **{rf"\btutorlib(\.{name}\b| import .*\b{name}\b)": (*_OPTIMISERS, f"tutorlib.{name}")
+       for name in ("control", "imitation", "irl", "lm", "rewards", "posttraining", "tinytalk")},
 }
-_IN_ORDER = tuple(dict.fromkeys(module for modules in _BY_WORD.values() for module in modules))
 
 
 def modules_for(texts: Iterable[str]) -> tuple[str, ...]:
-    """Return the modules that words of ``texts`` name, always in the same order.
+    """Return the modules that something in ``texts`` asks for, always in the same order.
 
     >>> modules_for(["from scipy.special import logsumexp"])
     ('scipy.optimize', 'scipy.special')
     """
-    words = set().union(*(re.findall(r"[a-z_]+", text) for text in texts))
-    wanted = {module for word in words & set(_BY_WORD) for module in _BY_WORD[word]}
-    return tuple(module for module in _IN_ORDER if module in wanted)
+    text = "\n".join(texts)
+    found = [modules for pattern, modules in _BY_TEXT.items() if re.search(pattern, text)]
+    return tuple(dict.fromkeys(module for modules in found for module in modules))
 
 
 def graders_text(exercise: Exercise) -> str:

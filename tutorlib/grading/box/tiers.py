@@ -8,20 +8,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from tutorlib.grading.box import bubblewrap, landlock, lock, seccomp
-from tutorlib.grading.box.box import Box
 from tutorlib.grading.box.cells import Cell
-from tutorlib.grading.box.errors import NoBoxError
+from tutorlib.grading.box.errors import BoxError, NoBoxError
 from tutorlib.grading.box.host import Host
 from tutorlib.grading.box.limits import Limits
 from tutorlib.grading.box.preload import NEEDED
+
+if TYPE_CHECKING:
+    from tutorlib.grading.box.box import Box
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,12 @@ class Tier:
 
     def start(self, preload: Sequence[str] = NEEDED) -> Host:
         """Start a process that makes boxes of this tier, which have ``preload`` imported."""
+        host = self.launch(preload)
+        host.wait()
+        return host
+
+    def launch(self, preload: Sequence[str] = NEEDED) -> Host:
+        """Start one without waiting until it is ready."""
         return Host(self._command, self.way, preload)
 
     def _command(self, inner: list[str]) -> list[str]:
@@ -101,11 +111,29 @@ def own_host(tier: Tier, preload: Sequence[str] = NEEDED) -> Host:
 
     What it has preloaded is what its first user asked for.
     """
-    hosts = _own.__dict__.setdefault("hosts", {})
+    hosts = _hosts()
     host = hosts.get(tier)
     if host is None or not host.alive:
-        host = hosts[tier] = tier.start(preload)
+        host = hosts[tier] = tier.launch(preload)
+    host.wait()
     return host
+
+
+def start_early(name: str = "") -> None:
+    """Start what ``own_host`` will return, of the tier ``name`` or the one that is likely to work.
+
+    It loads torch while the caller does, who has to load it too.
+    """
+    for tier in TIERS:
+        if name in ("", tier.name) and tier.lacks() is None:
+            with contextlib.suppress(BoxError):  # told by whoever needs it
+                _hosts()[tier] = tier.launch()
+            return
+
+
+def _hosts() -> dict[Tier, Host]:
+    """Return this thread's processes for boxes."""
+    return _own.__dict__.setdefault("hosts", {})
 
 
 def fault(tier: Tier, preload: Sequence[str] = NEEDED) -> str | None:
@@ -120,6 +148,8 @@ def fault(tier: Tier, preload: Sequence[str] = NEEDED) -> str | None:
 
 def _try_box(host: Host) -> str | None:
     """Return what a box of ``host`` fails to do or to prevent, or None."""
+    from tutorlib.grading.box.box import Box  # and torch with it
+
     with tempfile.NamedTemporaryFile() as secret, Box(host, Limits()) as box:
         problem = box.load([Cell(_PROBE)])[0]
         if problem is not None:
@@ -154,6 +184,8 @@ def open_box(tier: Tier | None = None, limits: Limits | None = None,
     Each thread keeps one process that makes its boxes, and has one box open at a time. Raises
     NoBoxError where nothing isolates, BoxError where this box could not be made.
     """
+    from tutorlib.grading.box.box import Box
+
     host = own_host(best_tier() if tier is None else tier)
     host.load(modules)
     return Box(host, limits or Limits())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Sequence
-from functools import partial
+from dataclasses import dataclass
 from typing import Any
 
 from tutorlib.grading.box import Box, BoxDiedError, Cell, best_tier, open_box
@@ -80,7 +80,18 @@ class Boxed:
             self._box.close()
 
 
+@dataclass(frozen=True)
+class Boxes:
+    """Opens boxes of a tier; can be sent to another process."""
+
+    tier: str
+
+    def __call__(self, limits: Limits) -> Boxed:
+        """Return a runner in a box."""
+        return Boxed(self.tier, limits)
+
+
 def boxes() -> tuple[OpenRunner, str]:
     """Return (how to open a box, its tier); raises NoBoxError, saying what each tier lacks."""
     tier = best_tier()
-    return partial(Boxed, tier.name), tier.name
+    return Boxes(tier.name), tier.name

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ast
+import functools
 import io
 import json
 import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 
 from tutorlib.errors import GradingError
 
@@ -17,6 +17,7 @@ CELL_LIMIT = 3_000  # cells of a notebook
 SOURCE_LIMIT = 200_000  # characters of one cell
 CODE_LIMIT = 1_000_000  # characters of all code cells; a worksheet has some tens of thousands
 LINES_RUN = 1_000_000  # lines that a cell's statements may have, each padded to its place
+SHORT = 4_000  # characters of a cell whose tree is kept for the next notebook
 _HARMLESS_MAGIC = re.compile(r"\s*%%(time|timeit|capture|prun)\b.*")
 # no \s here: it also matches line ends, and thousands of empty lines would take hours
 # a name begins with no blank, so that a line of blanks is looked at once
@@ -39,7 +40,7 @@ class CodeCell:
     exercise: str = ""  # by metadata
     role: str = ""  # "answer", "check", "hint" or nothing
 
-    @cached_property
+    @functools.cached_property
     def tree(self) -> ast.Module | None:
         """The syntax tree, or None for what is not Python."""
         return parse(self.source)
@@ -104,13 +105,20 @@ def without_magics(source: str) -> str:
 
 
 def parse(source: str) -> ast.Module | None:
-    """Return the syntax tree of a text, or None."""
+    """Return the syntax tree of a text, or None. Nobody may change it: others are given it too."""
+    return (_parse_short if len(source) < SHORT else _parse)(source)
+
+
+def _parse(source: str) -> ast.Module | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
+
+
+_parse_short = functools.lru_cache(256)(_parse)  # a cohort's worksheets share most of their cells
 
 
 def statements(source: str) -> Iterator[str]:

@@ -33,7 +33,7 @@ from tutorlib.grading.cohort.records import (
 from tutorlib.grading.cohort.runners import Limits, OpenRunner
 from tutorlib.grading.cohort.seeds import open_seed
 from tutorlib.grading.cohort.submissions import COLLECTED, Intake, Submission, gather
-from tutorlib.grading.cohort.worker import Job
+from tutorlib.grading.cohort.worker import Job, alone
 from tutorlib.syllabus import UNITS, Unit, find_unit
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ class Settings:
     workers: int = 1  # processes; 0 grades in this one, as Windows does always
     limits: Limits = field(default_factory=Limits)
     course: Course = field(default_factory=Course)
+    alone: bool = False  # whether this process may grade a single notebook itself, in a box
     cluster: Cluster | None = None  # whose workers grade, in place of processes here
 
 
@@ -148,6 +149,9 @@ def _grade_missing(intake: Intake, journal: Memory, plan: Plan, settings: Settin
     if settings.cluster:
         units = {submission.unit for submission in missing if submission.unit}
         results = settings.cluster.run(jobs, plan, units)
+    elif settings.alone and len(missing) == 1:  # another process would load torch once more
+        with alone():
+            results = list(grade_here(jobs, plan, settings.open_runner))
     elif settings.workers and os.name == "posix":
         pool = Pool(plan, settings.open_runner, min(settings.workers, max(1, len(missing))))
         results = pool.run(jobs)

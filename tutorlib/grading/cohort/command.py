@@ -31,8 +31,8 @@ def grade(submissions: Path, out: Path, *, seed_file: Path | None, units: tuple[
     with _cluster(scheduler, tls, trust) if scheduler else contextlib.nullcontext() as cluster:
         open_runner, tier = (None, cluster.tier) if cluster else runner(trust)
         with _Bar() as bar, _interruptible(bar):
-            graded = grade_cohort(submissions, out, Settings(open_runner, tier, cluster=cluster,
-                                                             **how), bar.show)
+            graded = grade_cohort(submissions, out, Settings(
+                open_runner, tier, cluster=cluster, alone=not trust, **how), bar.show)
     _warn_of_readers(how["seed_file"])
     _sum_up(graded, out)
 

@@ -6,6 +6,7 @@ process that ``multiprocessing`` allows no children. It ends as soon as its pare
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -97,6 +98,26 @@ def bound_own_memory() -> None:
         return
 
 
+@contextlib.contextmanager
+def alone():
+    """Let this process grade a notebook itself, bounded as a worker; Ctrl-C ends it at once.
+
+    A ``KeyboardInterrupt`` would be taken for an error of the answer's. Both are undone.
+    """
+    import resource
+
+    memory = resource.getrlimit(resource.RLIMIT_DATA)
+    on_main = threading.current_thread() is threading.main_thread()
+    interrupt = signal.signal(signal.SIGINT, signal.SIG_DFL) if on_main else None
+    bound_own_memory()
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, memory)
+        if on_main:
+            signal.signal(signal.SIGINT, interrupt)
+
+
 def _listen(connection: Connection, inbox: queue.SimpleQueue) -> None:
     """Take in what the parent sends; once it is gone, end at once, whatever is being graded."""
     try:
@@ -116,7 +137,10 @@ class Worker:
     def __init__(self, plan: Plan, open_runner: OpenRunner):
         """Start it; it says that it is ready, or ends."""
         self.pipe, theirs = Pipe()
-        code = (f"import sys; sys.path[:] = {sys.path!r}; "
+        tier = getattr(open_runner, "tier", "")  # of its boxes, which load torch as it does
+        early = ("from tutorlib.grading.box.tiers import start_early; "
+                 f"start_early({tier!r}); ") if tier and sys.platform == "linux" else ""
+        code = (f"import sys; sys.path[:] = {sys.path!r}; {early}"
                 "from tutorlib.grading.cohort.worker import main; main()")
         with theirs:
             self._process = subprocess.Popen(

@@ -41,7 +41,7 @@ def _graded(root: Path) -> dict:
     open_runner, tier = runner(settings["trust"])
     how = Settings(open_runner, tier, source / "cohort.seed", (unit.number,), 1,
                    Limits(settings["seconds"], settings["memory"]),
-                   course_of(source / "course.toml"))
+                   course_of(source / "course.toml"), alone=not settings["trust"])
     [record] = grade_submissions(intake, how)
     return results(record)
 
