@@ -156,11 +156,10 @@ def digest(*folders: Path) -> str:
 
 def strays(workers: list[int]) -> list[str]:
     """Return processes below the workers, or of the users that their boxes became."""
-    users = range(1_600_000_000, 2**31)
-    found = []
+    slots, found = {pid * 64 + number for pid in workers for number in range(64)}, []
     for process in psutil.process_iter(["pid", "ppid", "uids", "cmdline"]):
         uid = process.info["uids"].real if process.info["uids"] else 0
-        if process.info["ppid"] in workers or (uid in users and process.info["ppid"] == 1):
+        if process.info["ppid"] in workers or uid - 1_600_000_000 in slots:
             found.append(str(process.info))
     return found
 
