@@ -15,6 +15,7 @@ from tutorlib.grading.cohort.journal import write_file
 from tutorlib.grading.cohort.names import Learner, clean_text
 from tutorlib.grading.cohort.runners import Limits
 from tutorlib.grading.cohort.submissions import gather
+from tutorlib.grading.cohort.worker import bound_own_memory
 from tutorlib.syllabus import find_unit
 
 
@@ -39,7 +40,9 @@ def _graded(root: Path) -> dict:
         raise GradingError(f"no notebook of unit {unit.number} was handed in; upload "
                            f"{unit.stem}.ipynb")
     open_runner, tier = runner(settings["trust"])
-    how = Settings(open_runner, tier, source / "cohort.seed", (unit.number,), 1,
+    bound_own_memory()
+    # in this process: one submission needs no second one, which would import torch once more
+    how = Settings(open_runner, tier, source / "cohort.seed", (unit.number,), 0,
                    Limits(settings["seconds"], settings["memory"]),
                    course_of(source / "course.toml"), alone=not settings["trust"])
     [record] = grade_submissions(intake, how)
