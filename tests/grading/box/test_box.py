@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tutorlib.grading import guard
-from tutorlib.grading.box import BoxDiedError, Cell, Limits, NoBoxError, tiers
+from tutorlib.grading.box import BoxDiedError, Cell, Limits, NoBoxError, bubblewrap, tiers
 from tutorlib.grading.box.box import Box
 from tutorlib.grading.box.proxy import LearnerError
 from tutorlib.grading.judge import NOT_ATTEMPTED, PASSED, evaluate
@@ -261,6 +261,17 @@ def test_a_missing_bubblewrap_falls_to_the_next_tier(monkeypatch):
     monkeypatch.delenv("TUTORLIB_BWRAP", raising=False)
     assert tiers.best_tier() is tiers.LANDLOCK
     assert "not installed" in tiers.fault(tiers.BUBBLEWRAP)
+
+
+def test_what_lies_below_tmp_would_not_be_seen_and_is_named(monkeypatch):
+    monkeypatch.setattr(tiers, "_faults", {tiers.LANDLOCK: None})
+    monkeypatch.setenv("TUTORLIB_BWRAP", "/usr/bin/bwrap")
+    monkeypatch.setattr(tiers, "_lacks_filters", lambda: None)
+    monkeypatch.setattr(bubblewrap.paths, "readable", lambda: ["/usr", "/tmp/course/.venv"])
+    assert tiers.best_tier() is tiers.LANDLOCK
+    (reason,) = tiers.passed_over("landlock")
+    assert reason.startswith("bubblewrap: ") and "/tmp/course/.venv lies below it" in reason
+    assert tiers.passed_over("bubblewrap") == []
 
 
 def test_a_killed_host_is_replaced(host):

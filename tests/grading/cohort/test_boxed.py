@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from tests.grading.cohort.conftest import (
     notebook,
 )
 from tutorlib.errors import GradingError
-from tutorlib.grading.box import NoBoxError
+from tutorlib.grading.box import NoBoxError, tiers
 from tutorlib.grading.cohort import boxed, command
 from tutorlib.grading.cohort.cohort import Settings, grade_cohort
 from tutorlib.grading.cohort.feedback import feedback_page
@@ -168,6 +170,25 @@ def test_without_a_box_grading_refuses(monkeypatch, tmp_path):
     with pytest.raises(GradingError, match=r"cannot be run safely.*--trust-submissions"):
         command.runner(False)
     assert command.runner(True)[1].startswith("no box")
+
+
+def test_a_weaker_tier_is_named_with_what_the_stronger_one_lacks(monkeypatch, capsys):
+    monkeypatch.setattr(boxed, "best_tier", lambda: tiers.LANDLOCK)
+    monkeypatch.setattr(tiers, "_faults", {tiers.BUBBLEWRAP: "the program bwrap is not installed"})
+    assert command.runner(False)[1] == "landlock"
+    said = capsys.readouterr().out
+    assert "of the tier landlock" in said and "bubblewrap: the program bwrap is not" in said
+
+
+def test_windows_is_told_what_it_lacks():
+    """There neither ``resource`` nor ``fcntl`` can be imported."""
+    code = ("import sys, torch, typer, multiprocessing.connection\n"
+            "sys.modules['resource'] = sys.modules['fcntl'] = None\n"
+            "sys.platform = 'win32'\n"
+            "from tutorlib.grading.cohort import command\n"
+            "command.runner(False)\n")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "GradingError" in done.stderr and "needs Linux (this is win32" in done.stderr
 
 
 @pytest.mark.slow

@@ -32,6 +32,15 @@ def find() -> str | None:
     return None if named == "none" else named or shutil.which("bwrap")
 
 
+def covered() -> str | None:
+    """Return what a box's own ``/tmp`` would lie over, in words, or None."""
+    below = [path for path in (*paths.readable(), str(paths.PACKAGE)) if path.startswith("/tmp/")]
+    if not below:
+        return None
+    return (f"each box has a /tmp of its own, and {below[0]} lies below it: keep Python and the "
+            "course in another folder")
+
+
 def command(bwrap: str, inner: list[str]) -> list[str]:
     """Return the command that runs ``inner`` within the outer wall.
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import resource
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
+
+with contextlib.suppress(ImportError):  # Windows has none, and is told by ``tiers`` what it lacks
+    import resource
 
 MIB = 2**20
 

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import sys
 import tempfile
@@ -65,7 +66,7 @@ def _lacks_bubblewrap() -> str | None:
     missing = "the program bwrap is not installed"
     if os.environ.get("TUTORLIB_BWRAP") == "none":
         missing = "it is not to be used (TUTORLIB_BWRAP is none)"
-    return _lacks_filters() or (None if bubblewrap.find() else missing)
+    return _lacks_filters() or (bubblewrap.covered() if bubblewrap.find() else missing)
 
 
 def _lacks_landlock() -> str | None:
@@ -161,6 +162,12 @@ def _try_box(host: Host) -> str | None:
         if float(box.answer("adds", 30)()) != 3.0:
             return "torch does not work in it"
     return None
+
+
+def passed_over(name: str) -> list[str]:
+    """Return why the tiers that are stronger than ``name`` do not work here."""
+    stronger = itertools.takewhile(lambda tier: tier.name != name, TIERS)
+    return [f"{tier.name}: {found}" for tier in stronger if (found := fault(tier))]
 
 
 def best_tier(preload: Sequence[str] = NEEDED) -> Tier:

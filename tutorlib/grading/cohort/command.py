@@ -60,13 +60,17 @@ def runner(trust: bool):
              "files. Do this only for authors whom you would lend your account to.")
         return Trusted, Trusted.tier
     from tutorlib.grading.box import NoBoxError
+    from tutorlib.grading.box.tiers import passed_over
     from tutorlib.grading.cohort.boxed import boxes
 
     try:
-        return boxes()
+        open_runner, tier = boxes()
     except NoBoxError as problem:
         raise GradingError(f"{problem}. If you trust the authors as you would trust them with "
                            "your account, give --trust-submissions.") from problem
+    for reason in passed_over(tier):
+        _say(f"Boxes are of the tier {tier}. A stronger one does not work here: {reason}.")
+    return open_runner, tier
 
 
 @contextlib.contextmanager

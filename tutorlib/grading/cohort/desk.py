@@ -101,13 +101,13 @@ def _standing(course: str) -> tuple[str, str]:
 def _desk(text: bytes, terms: dict) -> _Desk:
     """Return the process that grades on these terms, in the place of one on others."""
     if not _desks or _desks[0].terms != text:
-        from tutorlib.grading.cohort.boxed import Boxed
+        from tutorlib.grading.cohort.boxed import Boxes
 
         while _desks:
             _desks.pop().close()
         plan = Plan(DrawnSeed(terms["seeds"]), Limits(**terms["limits"]), terms["points"],
                     terms["hints"])
-        _desks.append(_Desk(text, plan, functools.partial(Boxed, terms["tier"])))
+        _desks.append(_Desk(text, plan, Boxes(terms["tier"])))
     return _desks[0]
 
 
