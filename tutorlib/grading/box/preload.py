@@ -14,7 +14,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterable
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from tutorlib.grading.exercise import Exercise
@@ -23,6 +23,7 @@ NEEDED = ("numpy", "torch")
 # What torch loads late: for gradients that come with weights, and for optimisers.
 _GRADIENTS = ("torch.fx.experimental.symbolic_shapes",)
 _OPTIMISERS = (*_GRADIENTS, "torch._dynamo")
+LONGEST_KEPT = 100_000  # characters of a text that is remembered: learners' may be of any length
 _BY_TEXT = {
     r"\b(autograd|requires_grad)\b|\.(backward|grad)\(": _GRADIENTS,
     r"\boptim\b": _OPTIMISERS,
@@ -40,9 +41,16 @@ def modules_for(texts: Iterable[str]) -> tuple[str, ...]:
     >>> modules_for(["from scipy.special import logsumexp"])
     ('scipy.optimize', 'scipy.special')
     """
-    text = "\n".join(texts)
-    found = [modules for pattern, modules in _BY_TEXT.items() if re.search(pattern, text)]
+    asked = set().union(*(_asked(text) if len(text) <= LONGEST_KEPT else _asked.__wrapped__(text)
+                          for text in texts))
+    found = [modules for pattern, modules in _BY_TEXT.items() if pattern in asked]
     return tuple(dict.fromkeys(module for modules in found for module in modules))
+
+
+@lru_cache(256)  # graders' texts and worked answers come with every notebook
+def _asked(text: str) -> frozenset[str]:
+    """Return the patterns that occur in a text."""
+    return frozenset(pattern for pattern in _BY_TEXT if re.search(pattern, text))
 
 
 def graders_text(exercise: Exercise) -> str:
