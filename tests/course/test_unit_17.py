@@ -250,7 +250,7 @@ def test_the_table_reads_the_benchmark(tmp_path, monkeypatch, capsys):
     names = {"torch": torch, "math": math, "bars": bars}
     exec(cell, names)
     printed = capsys.readouterr().out
-    assert "1.70 ± 0.20" in printed and "4000 ±    0" in printed
+    assert "1.70 ±0.20" in printed and "4000 ±   0" in printed
     assert "iterative DPO 1.70, base 0.50" in names["picture"].alt
 
 

@@ -1,4 +1,7 @@
-"""A preload of ``dask worker``: write down each notebook that this worker begins."""
+"""A preload of ``dask worker``: write down each notebook that this worker begins.
+
+Whoever else imports this file (pytest does, to look for doctests) changes nothing.
+"""
 
 import hashlib
 import os
@@ -15,4 +18,5 @@ def grade(order):
     return _grade(order)
 
 
-remote.grade = grade
+if "TUTORLIB_TEST_BEGUN" in os.environ:
+    remote.grade = grade
