@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import platform
@@ -63,7 +64,8 @@ def _reap(patience: float = 10.0) -> None:
             return
         if not pid and time.monotonic() > deadline:
             for left in descendants(os.getpid())[1:]:
-                os.kill(left, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):  # it has just ended
+                    os.kill(left, signal.SIGKILL)
         if not pid:
             time.sleep(0.02)
 
