@@ -7,6 +7,7 @@ collected too and need the same.
 from __future__ import annotations
 
 import os
+import random
 import sys
 
 # Before torch or matplotlib is imported by any test, and inherited by the kernels they start.
@@ -33,6 +34,18 @@ def pytest_configure(config: pytest.Config) -> None:
     close_network()
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     sys.dont_write_bytecode = False
+    share_hash_seed(config)
+
+
+def share_hash_seed(config: pytest.Config) -> None:
+    """Let all workers of pytest-xdist order sets alike: it refuses to run if their tests differ.
+
+    The seed is another one for each run, and what a worker starts draws its own again.
+    """
+    if hasattr(config, "workerinput"):
+        os.environ.pop("PYTHONHASHSEED", None)
+    elif config.getoption("numprocesses", None):
+        os.environ.setdefault("PYTHONHASHSEED", str(random.SystemRandom().randrange(1, 2**32)))
 
 
 @pytest.fixture(autouse=True)

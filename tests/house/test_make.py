@@ -85,7 +85,7 @@ def machine(tmp_path, clone):
     for name in ("bash", "dirname", "env", "touch", "chmod", "cat"):
         (bin / name).parent.mkdir(exist_ok=True)
         (bin / name).symlink_to(shutil.which(name))
-    for name in ("chromium", "python3"):
+    for name in ("chromium", "python3", "bwrap"):
         script(bin / name, "exit 0")
     script(bin / "uname", "echo Linux")
     script(bin / "ldconfig", "echo libatomic.so.1")
@@ -127,6 +127,13 @@ def test_ci_installs_what_is_missing_as_root_only(machine):
     done = ci()
     assert done.returncode == 0 and "make test" in done.stdout
     assert "install" in installed.read_text() and "chromium" in installed.read_text()
+
+
+def test_ci_goes_on_without_bubblewrap_where_it_cannot_install_it(machine):
+    bin, ci, installed = machine
+    (bin / "bwrap").unlink()
+    assert ci(FAKE_UID="1000").returncode == 0 and not installed.exists()
+    assert ci().returncode == 0 and "bubblewrap" in installed.read_text()
 
 
 @pytest.mark.parametrize("program, body, package", [

@@ -61,8 +61,8 @@ ARRAYS = [np.arange(6).reshape(2, 3).T, np.float64(2.5), np.bool_(True), np.zero
 
 
 @pytest.mark.parametrize("value", [*TENSORS, *ARRAYS, None, ..., True, 0, -(10**300), "a\0ü🎲", "",
-                                   [], (), {}, {1, "a"}, {"k": (1, [2.0, {}])}, {(0, "a"): None},
-                                   -0.0, math.inf, math.nan, 5e-324], ids=repr)
+                                   [], (), {}, {"a"}, {1, 2.5}, {"k": (1, [2.0, {}])},
+                                   {(0, "a"): None}, -0.0, math.inf, math.nan, 5e-324], ids=repr)
 def test_what_was_sent_arrives(value):
     assert alike(value, there_and_back(value))
 
