@@ -54,7 +54,7 @@ def call(function, args: tuple, kwargs: dict, seconds: float) -> Call:
     printed = _BoundedText(PRINTED_LIMIT)
     value = error = None
     start = time.perf_counter()
-    with _unchanged_surroundings(), contextlib.redirect_stdout(printed):
+    with unchanged_random_numbers(), unchanged_settings(), contextlib.redirect_stdout(printed):
         with contextlib.redirect_stderr(printed):
             try:
                 with time_limit(seconds):
@@ -117,17 +117,38 @@ def _watchdog(seconds: float):
         done.set()
 
 
+_restored_later = threading.local()
+
+
 @contextlib.contextmanager
-def _unchanged_surroundings():
-    """Give back random states, grad mode, default dtype and the recursion limit afterwards."""
-    states = (random.getstate(), np.random.get_state(), torch.get_rng_state())
+def unchanged_random_numbers():
+    """Give back the states of ``random`` and ``numpy.random`` afterwards.
+
+    Within another one of this thread it does nothing: these states are large, and one judgement
+    makes hundreds of calls.
+    """
+    if getattr(_restored_later, "open", False):
+        yield
+        return
+    _restored_later.open = True
+    states = (random.getstate(), np.random.get_state())
+    try:
+        yield
+    finally:
+        _restored_later.open = False
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+
+
+@contextlib.contextmanager
+def unchanged_settings():
+    """Give back torch's random state, grad mode, default dtype and the recursion limit."""
+    state = torch.get_rng_state()
     grad, dtype, depth = torch.is_grad_enabled(), torch.get_default_dtype(), sys.getrecursionlimit()
     try:
         yield
     finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
-        torch.set_rng_state(states[2])
+        torch.set_rng_state(state)
         torch.set_grad_enabled(grad)
         torch.set_default_dtype(dtype)
         sys.setrecursionlimit(depth)

@@ -12,7 +12,14 @@ from dataclasses import dataclass, field
 
 from tutorlib.grading.compare import Difference, compare
 from tutorlib.grading.exercise import Case, Exercise, Mutant
-from tutorlib.grading.guard import Call, TimeLimitReached, call, copy_value, same
+from tutorlib.grading.guard import (
+    Call,
+    TimeLimitReached,
+    call,
+    copy_value,
+    same,
+    unchanged_random_numbers,
+)
 from tutorlib.grading.truth import kept
 
 PASSED, FAILED, NOT_ATTEMPTED = "passed", "not passed", "not attempted"
@@ -65,6 +72,7 @@ class _Trial:
         return "right" if self.right else "changed inputs" if self.call.changed else "wrong"
 
 
+@unchanged_random_numbers()
 def evaluate(exercise: Exercise, answer, seed: int = DEFAULT_SEED,
              patience: float = 1.0) -> Result:
     """Judge ``answer`` on the hand example, the properties and the random cases of ``seed``.

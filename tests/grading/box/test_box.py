@@ -106,6 +106,28 @@ def odd(world): return world(object())
         box.answer("odd")(World(3))
 
 
+def test_what_a_box_asks_for_all_at_once_counts_too(boxed):
+    calls = []
+
+    def slow():
+        calls.append(None)
+        end = time.thread_time() + 0.05
+        while time.thread_time() < end:
+            pass
+
+    box = boxed("""
+import gc, os
+from tutorlib.grading.box import wire
+channel = next(o for o in gc.get_objects() if type(o).__name__ == '_Channel')
+def f(slow):
+    asked = wire.encode({'kind': 'callback', 'number': 0, 'args': [], 'kwargs': {}})
+    os.write(channel._replies, asked * 200)
+""")
+    with pytest.raises(guard.TimeLimitReached):
+        box.answer("f", 0.5)(slow)
+    assert 1 < len(calls) < 50
+
+
 def test_errors_come_back_with_their_type_words_and_lines(boxed):
     box = boxed("""
 import numpy as np, torch

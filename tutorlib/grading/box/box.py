@@ -229,6 +229,7 @@ class _Pipes:
             os.set_blocking(handle, False)
         self.theirs = [self._their_in, self._their_out, self._their_prints]
         self._keep, self._kept, self._dropped = keep, bytearray(), 0
+        self._ahead = bytearray()  # what was read of replies and not yet asked for
         self._open = True
         self._printing = True
 
@@ -270,28 +271,26 @@ class _Pipes:
     def send(self, data: bytes, deadline: Deadline) -> None:
         """Write a request with its length; raises TimeLimitReached at the deadline."""
         left = memoryview(struct.pack("<Q", len(data)) + data)
+        deadline.left()  # a box may have asked for a thousand things at once
         while left:
-            self._wait(self._in, select.POLLOUT, deadline)
             try:
                 left = left[os.write(self._in, left[:65_536]):]
             except BlockingIOError:
-                continue
+                self._wait(self._in, select.POLLOUT, deadline)
             except BrokenPipeError:
                 raise EOFError from None
 
     def read(self, count: int, deadline: Deadline) -> bytes:
         """Read exactly ``count`` bytes of replies; EOFError at their end."""
-        data = bytearray()
-        while len(data) < count:
+        while len(self._ahead) < count:
             self._wait(self._out, select.POLLIN, deadline)
-            try:
-                part = os.read(self._out, min(count - len(data), 1 << 20))
-            except BlockingIOError:
-                continue
+            part = os.read(self._out, min(max(count - len(self._ahead), 65_536), 1 << 20))
             if not part:
                 raise EOFError
-            data += part
-        return bytes(data)
+            self._ahead += part
+        data = bytes(self._ahead[:count])
+        del self._ahead[:count]
+        return data
 
     def _wait(self, handle: int, what: int, deadline: Deadline) -> None:
         """Wait until ``handle`` is ready, taking prints meanwhile."""

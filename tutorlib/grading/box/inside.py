@@ -157,7 +157,7 @@ class Session:
     def _call(self, message: dict, inputs: dict, data: bytes) -> dict:
         """Call an answer; report its value and the arguments that it altered."""
         function, args, kwargs = self._names[message["name"]], message["args"], message["kwargs"]
-        with guard._unchanged_surroundings():
+        with guard.unchanged_settings():
             value = function(*args, **kwargs)
         before, _ = request.unpack(data, self._ask)
         places = [(i, old, new) for i, (old, new) in enumerate(zip(
