@@ -195,6 +195,21 @@ def test_times_from_the_platform_come_first(cohort, tmp_path):
         collect(cohort.source, tmp_path / "out", rules(DUE), ("00",), tmp_path / "times.csv")
 
 
+def test_times_in_gradescopes_download_count_and_a_table_comes_before_them(cohort, tmp_path):
+    cohort.hand_in("submission_7/00_start_here.ipynb", notebook(RIGHT))
+    (cohort.source / "submission_metadata.yml").write_text(
+        "submission_7:\n  :submitters:\n  - :name: Anna Ö\n    :sid: 815\n"
+        "  :created_at: 2030-10-15 01:59:00 Z\n", encoding="utf-8")
+    done = collect(cohort.source, tmp_path / "out", rules(DUE), ("00",))
+    assert done.late == {"815/00": 120}
+    cohort.grade(tmp_path / "out", course=rules(DUE))
+    [record] = cohort.records().values()
+    assert record["learner"] == {"id": "815", "name": "Anna Ö"} and record["final"] == 0.9
+    (tmp_path / "times.csv").write_text("learner,submitted\n815,2030-10-15T00:59:00Z\n")
+    done = collect(cohort.source, tmp_path / "out", rules(DUE), ("00",), tmp_path / "times.csv")
+    assert done.late == {"815/00": 60}
+
+
 def test_what_a_collection_leaves_open_is_said(cohort, tmp_path):
     for i in range(5):
         cohort.hand_in(f"learner{i}.ipynb", notebook(RIGHT))

@@ -127,6 +127,82 @@ def test_names_in_any_alphabet_come_out_of_a_zip_as_they_were(tmp_path, written)
     assert submission.read() == ANSWERED
 
 
+GRADESCOPE = """---
+submission_31337:
+  :submitters:
+  - :name: Ada Doe
+    :sid: '0815'
+    :email: ada@example.org
+  :created_at: 2030-10-14 21:59:00.123456789 Z
+  :score: !ruby/object:BigDecimal 18:0.1e1
+  :results: !ruby/hash:ActiveSupport::HashWithIndifferentAccess {tests: []}
+submission_31338:
+  :submitters:
+  - :name: "=cmd()"
+    :sid: ''
+    :email: bert@example.org
+  - :name: Carla
+    :sid:
+  :created_at: soon
+submission_31339:
+  :submitters:
+  - :name: Dora
+    :sid: 99
+"""
+
+
+@pytest.mark.parametrize("wrapper", ["", "assignment_7_export/"])
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_gradescopes_download_names_its_learners_and_their_times(tmp_path, kind, wrapper):
+    files = {"submission_metadata.yml": GRADESCOPE.encode(),
+             "submission_31337/mine.ipynb": ANSWERED, "submission_31337/older.ipynb": ANSWERED,
+             "submission_31338/00_start_here.ipynb": ANSWERED, "submission_31339/a.txt": b"",
+             "submission_5/00_start_here.ipynb": ANSWERED}
+    source = zip_of({wrapper + name: data for name, data in files.items()}, tmp_path / "in.zip")
+    if kind == "folder":
+        zipfile.ZipFile(source).extractall(tmp_path / "in")
+        source = tmp_path / "in"
+    intake = gather(source, UNITS[:1])
+    submissions = {s.learner.id: s for s in intake.submissions}
+    assert set(submissions) == {"0815", "bert@example.org", "Carla", "5"}, "a group shares one"
+    ada = submissions["0815"]
+    assert ada.learner.name == "Ada Doe" and ada.read() == ANSWERED
+    assert ada.submitted.isoformat() == "2030-10-14T21:59:00.123456+00:00"
+    assert submissions["Carla"].submitted is None
+    assert intake.others == ("submission_31339/a.txt",)
+
+
+def test_one_submission_in_gradescopes_download_is_its_learners(tmp_path):
+    files = {"e/submission_metadata.yml": GRADESCOPE.encode(),
+             "e/submission_31337/x.ipynb": ANSWERED, "e/submission_31337/y.ipynb": ANSWERED}
+    [submission] = gather(zip_of(files, tmp_path / "in.zip"), UNITS[:1]).submissions
+    assert submission.learner.id == "0815" and "2 notebooks" in submission.notes[0]
+
+
+@pytest.mark.parametrize("place", ["anna/", "anna/submission_31337/"])
+def test_a_learner_cannot_hand_in_gradescopes_file(tmp_path, place):
+    """Neither in a folder of their own nor in a zip of theirs, not even as the only learner."""
+    files = {"anna/submission_31337/a.ipynb": ANSWERED, "bert/b.ipynb": ANSWERED,
+             place + "submission_metadata.yml": GRADESCOPE.encode()}
+    assert set(found(zip_of(files, tmp_path / "in.zip"), UNITS[:1])) == {
+        ("anna", "00"), ("bert", "00")}
+    own = {name.removeprefix("anna/"): data for name, data in files.items() if "anna" in name}
+    (tmp_path / "zips").mkdir()
+    zip_of(own, tmp_path / "zips" / "anna.zip")
+    assert set(found(tmp_path / "zips", UNITS[:1])) == {("anna", "00")}
+
+
+@pytest.mark.parametrize("content", [
+    b"submission_1: [", b"\xff", b"- a list", b"submission_1: {}",
+    b"submission_1:\n  :submitters: 7", b"submission_1:\n  :submitters:\n  - :name: ''",
+    b"? [a]\n: 1\n" + b"[" * 5000,
+    b"submission_1: !!python/object/apply:os.system ['touch /tmp/was-run']"])
+def test_a_broken_file_of_gradescopes_is_refused_with_what_to_do(tmp_path, content):
+    files = {"submission_metadata.yml": content, "submission_1/00_start_here.ipynb": ANSWERED}
+    with pytest.raises(GradingError, match="take it away"):
+        gather(zip_of(files, tmp_path / "in.zip"), UNITS[:1])
+
+
 def test_who_handed_in_no_notebook_is_named(tmp_path):
     (tmp_path / "in").mkdir()
     files = {"anna.ipynb": ANSWERED, "anna.pdf": b"x", "bert_4711_9900_essay.docx": b"x",

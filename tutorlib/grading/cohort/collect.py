@@ -1,8 +1,8 @@
 """Gather what was handed in into one folder, with marks for what came late.
 
-A notebook's time is the one that its file or zip entry carries, or better, the one in a table that
-the platform gives (``times``): downloads often lose the real one. Where the platform wrote LATE
-into a name, that counts in any case.
+A notebook's time is the one that its file or zip entry carries, or better, the one that
+Gradescope's download or a table (``times``) tells: downloads often lose the real one. Where the
+platform wrote LATE into a name, that counts in any case.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def collect(source: str | Path, out: str | Path, course: Course, units: Sequence
         folder = safe_name(submission.learner.id)
         folders[folder] = {"id": submission.learner.id, "name": submission.learner.name}
         when = said.get((submission.learner.id, submission.unit),
-                        said.get((submission.learner.id, "")))
+                        said.get((submission.learner.id, ""), submission.submitted))
         if when is None and (when := _dated(submission)):
             dated.append(when)
         problem, unread = _copy(submission, out / folder)

@@ -14,6 +14,7 @@ FILE_LIMIT = 20 * MEGABYTE  # of one notebook
 TOTAL_LIMIT = 4096 * MEGABYTE  # of all notebooks in one zip, unpacked
 COUNT_LIMIT = 50_000  # entries of a zip or files below a folder
 DEPTH_LIMIT = 6
+METADATA = "submission_metadata.yml"  # Gradescope's, of who handed in what
 LINKED = "it is a link to another file, which is not followed; hand in the notebook itself"
 
 

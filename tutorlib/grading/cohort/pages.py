@@ -17,7 +17,7 @@ code { padding: 0 .2em; overflow-wrap: anywhere; white-space: pre-wrap; }
 table { border-collapse: collapse; } caption { text-align: left; padding-bottom: .4rem; }
 th, td { text-align: left; padding: .25rem .8rem .25rem 0; border-bottom: 1px solid #ddd;
   vertical-align: top; overflow-wrap: break-word; }
-.wide thead th { white-space: nowrap; }
+.wide thead th { white-space: nowrap; } .wide th[scope=row] { min-width: 9em; }
 td.number, th.number { text-align: right; white-space: nowrap; }
 figure.bars { margin: 1.6rem 0; } figcaption { font-weight: 600; margin-bottom: .4rem; }
 figure.bars table { width: 100%; } figure.bars th[scope=row] { font-weight: normal; }

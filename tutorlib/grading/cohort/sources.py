@@ -6,6 +6,7 @@ import os
 import stat
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from tutorlib.grading.cohort.entry import (
     FILE_LIMIT,
     LINKED,
     MEGABYTE,
+    METADATA,
     Entry,
     EntryError,
     bad,
@@ -61,6 +63,8 @@ def _of_folder(root: Path) -> Iterator[Entry]:
                 yield from _own_zip(item, parts)
             elif item.name.lower().endswith(".ipynb") or item.is_symlink():
                 yield _of_file(Path(item.path), parts)
+            elif item.name == METADATA:
+                yield replace(_of_file(Path(item.path), parts), notebook=False)
             elif item.is_file(follow_symlinks=False):
                 yield other(parts)
 

@@ -7,10 +7,12 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 
 from tutorlib.errors import GradingError
-from tutorlib.grading.cohort.entry import Entry, EntryError
+from tutorlib.grading.cohort.entry import METADATA, Entry, EntryError
+from tutorlib.grading.cohort.gradescope import HandedIn, handed_in, without_wrapper
 from tutorlib.grading.cohort.names import Learner, is_bare_unit, learner_of, names_a_unit
 from tutorlib.grading.cohort.sources import entries
 from tutorlib.syllabus import UNITS, Unit
@@ -18,7 +20,7 @@ from tutorlib.syllabus import UNITS, Unit
 COLLECTED = "collected.json"  # written by ``tutorlib collect`` into its folder
 _UNIT_MARK = re.compile(rb'"unit":\s*"(\d\d)"')
 _DEFINED = re.compile(rb'(?:"|\\n)def (\w+)\(')  # at the left margin, in a notebook's JSON
-_OURS = {COLLECTED}
+_NOBODYS = {COLLECTED, METADATA}
 _EXERCISE_MARK = re.compile(rb"# exercise: ([a-z0-9_]+)\.[a-z0-9_]+")
 
 
@@ -33,6 +35,7 @@ class Submission:
     problem: str = ""  # why it cannot be graded, for the learner
     notes: tuple[str, ...] = ()
     entry: Entry | None = field(default=None, compare=False, repr=False)
+    submitted: datetime | None = None  # where the platform tells it
 
     @property
     def key(self) -> str:
@@ -60,24 +63,27 @@ def gather(source: str | Path, units: Sequence[Unit], learner: Learner | None = 
 
     A notebook at the top is its learner's, named in its file name; one in a folder belongs to the
     learner whom the top folder names, unless all of it is ``learner``'s. Of a collection, the
-    learners are those that were noted. Raises ``GradingError`` when there is nothing to read.
+    learners are those that were noted, of Gradescope's download those whom it names. Raises
+    ``GradingError`` when there is nothing to read.
     """
     found, left_out, others, owners = [], [], [], set()
-    noted = _noted(Path(source))
-    wanted = {unit.number for unit in units}
-    for entry in _below_wrapper(entries(source)):
+    noted, wanted = _noted(Path(source)), {unit.number for unit in units}
+    files = without_wrapper(entries(source))
+    told = handed_in(files)
+    for entry in files if told else _below_wrapper(files):
         label = entry.parts[0] if len(entry.parts) > 1 else _stem(entry)
         owner = learner or noted.learners.get(label) or learner_of(label)
+        handed = HandedIn((owner,)) if learner else told.get(label, HandedIn((owner,)))
         if not entry.notebook:
-            others.append((owner.id, entry.path))
+            others += [(who.id, entry.path) for who in handed.learners]
             continue
-        owners.add(owner.id)
-        submission = noted.told(_submission(entry, units, owner))
-        if submission.unit and submission.unit not in wanted:
-            left_out.append(submission.path)
+        owners |= {who.id for who in handed.learners}
+        submissions = [noted.told(_submission(entry, units, who)) for who in handed.learners]
+        if submissions[0].unit and submissions[0].unit not in wanted:
+            left_out.append(entry.path)
         else:
-            found.append(submission)
-    alone = [path for who, path in others if who not in owners and path not in _OURS]
+            found += [replace(one, submitted=handed.submitted) for one in submissions]
+    alone = [path for who, path in others if who not in owners and path not in _NOBODYS]
     return Intake(tuple(_one_each(found)), tuple(left_out), tuple(alone))
 
 

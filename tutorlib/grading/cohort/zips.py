@@ -19,6 +19,7 @@ from tutorlib.grading.cohort.entry import (
     FILE_LIMIT,
     LINKED,
     MEGABYTE,
+    METADATA,
     TOTAL_LIMIT,
     Entry,
     EntryError,
@@ -59,6 +60,8 @@ def of_zip(opened: Opener, name: str, above: tuple[str, ...] = (),
         elif raw.lower().endswith(".ipynb") or wrong == LINKED:
             room -= min(info.file_size, FILE_LIMIT)
             yield _of_member(opened, info, parts, wrong, room < 0)
+        elif pieces[-1] == METADATA:
+            yield replace(_of_member(opened, info, parts, wrong, False), notebook=False)
         else:
             yield other(parts)
 

@@ -1,0 +1,110 @@
+"""Whose a submission in Gradescope's download is: a file beside its folders says it.
+
+    submission_31337:
+      :submitters:
+      - :name: Ada
+        :sid: '815'
+        :email: ada@example.org
+      :created_at: 2030-10-14 21:59:00.000000000 Z
+
+Several submitters are a group, whose notebook counts for each of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import yaml
+
+from tutorlib.errors import GradingError
+from tutorlib.grading.cohort.entry import METADATA, Entry
+from tutorlib.grading.cohort.names import NAME_LIMIT, Learner, clean_text
+
+
+@dataclass(frozen=True)
+class HandedIn:
+    """Who handed in a folder, and when."""
+
+    learners: tuple[Learner, ...]
+    submitted: datetime | None = None
+
+
+def without_wrapper(found: Sequence[Entry]) -> list[Entry]:
+    """Leave out the folder that all of a download lies in, if it is Gradescope's.
+
+    Learners cannot make it so: the file beside theirs has to stand above all notebooks.
+    """
+    tops = {entry.parts[0] for entry in found if entry.notebook}
+    if not (len(tops) == 1 and any(_is_metadata(e, 2) and e.parts[0] in tops for e in found)):
+        return list(found)
+    return [replace(e, parts=e.parts[1:]) if e.parts[0] in tops and e.parts[1:] else e
+            for e in found]
+
+
+def handed_in(found: Sequence[Entry]) -> dict[str, HandedIn]:
+    """Return who handed in each folder, by its name; nothing where the file is not there.
+
+    The learner's id is the student number, else the address, else the name. Raises
+    ``GradingError`` for a file that cannot be read.
+    """
+    for entry in found:
+        if _is_metadata(entry, 1):
+            try:
+                return _told(entry.read())
+            except Exception as problem:  # YAML's own, those of broken zips, of other types
+                raise GradingError(
+                    f"{entry.path} cannot be read ({str(problem)[:200]}); take it away, and "
+                    "learners go by the numbers of their folders") from problem
+    return {}
+
+
+def _is_metadata(entry: Entry, depth: int) -> bool:
+    """Whether an entry is the platform's file, so many names below the top."""
+    return len(entry.parts) == depth and entry.parts[-1] == METADATA and not entry.owned
+
+
+def _told(data: bytes) -> dict[str, HandedIn]:
+    """Read the file."""
+    told = {}
+    for folder, about in (yaml.load(data, _Loader) or {}).items():
+        people = [_learner(who) for who in about[":submitters"]]
+        if people:
+            told[str(folder)] = HandedIn(tuple(people), _time(about.get(":created_at")))
+    return told
+
+
+def _learner(who: dict) -> Learner:
+    """Return one submitter."""
+    said = [clean_text(who.get(key) or "", NAME_LIMIT).strip() for key in (":sid", ":email",
+                                                                          ":name")]
+    known = [text for text in said if text]
+    if not known:
+        raise GradingError("a submitter without number, address and name")
+    return Learner(known[0], known[-1])
+
+
+def _time(said: object) -> datetime | None:
+    """Return a time with its zone; what is no time counts as not told."""
+    try:
+        when = said if isinstance(said, datetime) else datetime.fromisoformat(str(said))
+    except ValueError:
+        return None
+    return when if when.tzinfo else when.astimezone()
+
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+    """Makes plain values only, of things with Ruby's tags too."""
+
+
+def _plain_value(loader: _Loader, tag: str, node: yaml.Node) -> object:
+    """Read what has a tag as if it had none."""
+    if isinstance(node, yaml.MappingNode):
+        return loader.construct_mapping(node, deep=True)
+    if isinstance(node, yaml.SequenceNode):
+        return loader.construct_sequence(node, deep=True)
+    return loader.construct_scalar(node)
+
+
+_Loader.add_multi_constructor("!", _plain_value)
