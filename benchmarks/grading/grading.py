@@ -117,6 +117,13 @@ def costs(what: str, cost) -> dict:
     return {f"{what}_wall": cost.wall, f"{what}_cpu": cost.cpu}
 
 
+def importing(folder: Path) -> dict:
+    """Return the least that importing torch cost, three times: no grader of tensors is faster."""
+    runs = [run([sys.executable, "-c", "import torch"], folder, HANGS, {"OMP_NUM_THREADS": "1"})
+            for _ in range(3)]
+    return {"torch_wall": min(r.wall for r in runs), "torch_cpu": min(r.cpu for r in runs)}
+
+
 def speed_of_peer(peer, count: int) -> dict:
     """Measure one submission and a batch of a peer's."""
     name = peers.NAMES[type(peer).__name__.lower()]
@@ -215,7 +222,8 @@ def measured(part: str, arguments, folder: Path) -> dict:
         (peers.Nbgrader, arguments.nbgrader), (peers.Otter, arguments.otter)) if place]
     ours = Ours(folder / part)
     if part == "speed":
-        return {"rows": [*speed_of_ours(ours, many), *(speed_of_peer(p, few) for p in made)]}
+        return {"rows": [*speed_of_ours(ours, many), *(speed_of_peer(p, few) for p in made)],
+                "importing": importing(folder)}
     return {"tricks": {ours.name: tricks_of_ours(ours)} | {
         peers.NAMES[type(peer).__name__.lower()]: tricks_of_peer(peer) for peer in made}}
 

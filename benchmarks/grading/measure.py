@@ -30,6 +30,7 @@ def run(command: list, folder: Path, limit: float, environment: dict | None = No
         watch: Callable[[int], None] | None = None) -> Cost:
     """Run a program in a folder for at most ``limit`` seconds; leave none of its processes."""
     ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER: orphans are counted here too
+    others = frozenset(descendants(os.getpid()))
     before, start = _children(), time.monotonic()
     process = subprocess.Popen(
         list(map(str, command)), cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -45,7 +46,7 @@ def run(command: list, folder: Path, limit: float, environment: dict | None = No
             os.kill(pid, signal.SIGKILL)
         process.communicate()
     wall = time.monotonic() - start
-    _reap()
+    _reap(others)
     return Cost(wall, max(spent.seconds, _children() - before), code, output)
 
 
@@ -54,24 +55,24 @@ def _children() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def _reap(patience: float = 10.0) -> None:
-    """Wait for what a program left behind, so that its time is counted; end what stays."""
+def _reap(others: frozenset[int], patience: float = 10.0) -> None:
+    """Wait for what a program left behind, so that its time is counted; end what stays.
+
+    ``others`` ran before it and go on, with all that they have started since.
+    """
     deadline = time.monotonic() + patience
-    while True:
-        try:
-            pid, _ = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            return
-        if not pid and time.monotonic() > deadline:
-            for left in descendants(os.getpid())[1:]:
+    while left := descendants(os.getpid(), others)[1:]:
+        for pid in left:
+            with contextlib.suppress(ChildProcessError):  # not yet ours: its parent lives
+                os.waitpid(pid, os.WNOHANG)
+            if time.monotonic() > deadline:
                 with contextlib.suppress(ProcessLookupError):  # it has just ended
-                    os.kill(left, signal.SIGKILL)
-        if not pid:
-            time.sleep(0.02)
+                    os.kill(pid, signal.SIGKILL)
+        time.sleep(0.02)
 
 
-def descendants(pid: int) -> list[int]:
-    """Return a process and all that descend from it."""
+def descendants(pid: int, without: frozenset[int] = frozenset()) -> list[int]:
+    """Return a process and all that descend from it, but not from those ``without``."""
     parents: dict[int, list[int]] = {}
     for entry in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -82,7 +83,7 @@ def descendants(pid: int) -> list[int]:
     found, waiting = [], [pid]
     while waiting:
         found.append(waiting.pop())
-        waiting += parents.get(found[-1], [])
+        waiting += set(parents.get(found[-1], [])) - without
     return found
 
 

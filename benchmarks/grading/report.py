@@ -69,8 +69,10 @@ def verdicts(results: dict) -> list[str]:
         results["tricks"]["tutorlib"]])
     return [
         _said("One submission by the command", numpy["one_wall"], ONE)
-        + f" ({numpy['one_cpu']:.1f} s of processor, nearly all of it importing torch twice, in "
-        "the grader and where boxes are made)",
+        + f" ({numpy['one_cpu']:.1f} s of processor; two processes import torch, the grader and "
+        f"the one that makes boxes, and `import torch` alone takes "
+        f"{results['importing']['torch_wall']:.1f} s, {results['importing']['torch_cpu']:.1f} s "
+        "of processor)",
         _said("One more submission where the grader runs already", numpy["warm_wall"], ONE),
         _said("Each of a batch", each["numpy"], EACH),
         _said("A torch question in a batch", each["torch"] / QUESTIONS, TORCH_QUESTION),

@@ -28,6 +28,7 @@ def results(**changes):
              "outcomes": {"passed": 5000}}
     tricks = {"tutorlib": {"a": 0.0, "b": 1.0}, "otter-grader": {"a": 2.0, "b": None}}
     return {"rows": [row, row | {"form": "torch"}], "tricks": tricks, "cohort": found | changes,
+            "importing": {"torch_wall": 1.5, "torch_cpu": 1.25},
             "python": "3", "versions": {"torch": "2"}, "processor": "p", "cores": 2}
 
 
@@ -80,10 +81,14 @@ def test_the_notebooks_are_of_each_kind_and_the_same_each_time(module, tmp_path)
 def test_what_a_program_leaves_behind_is_counted():
     busy = "import time\nend = time.process_time() + 0.3\nwhile time.process_time() < end: pass"
     code = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {busy!r}])"
-    command = [sys.executable, "-c", f"from measure import run; import sys\n"
-               f"print(run([sys.executable, '-c', {code!r}], '.', 20).cpu)"]
+    command = [sys.executable, "-c", f"from measure import run; import subprocess, sys\n"
+               "before = subprocess.Popen(['sh', '-c', 'sleep 1; sleep 60 & wait'])\n"
+               f"print(run([sys.executable, '-c', {code!r}], '.', 20).cpu, before.poll())\n"
+               "subprocess.run(['pkill', '-P', str(before.pid)]); before.kill()"]
     done = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True, check=True)
-    assert float(done.stdout) > 0.3
+    seconds, ended = done.stdout.split()
+    assert float(seconds) > 0.3
+    assert ended == "None", "what ran before goes on"
 
 
 @pytest.mark.slow

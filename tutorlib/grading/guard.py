@@ -48,9 +48,12 @@ class Call:
         return isinstance(self.error, TimeLimitReached)
 
 
-def call(function, args: tuple, kwargs: dict, seconds: float) -> Call:
-    """Call ``function`` on copies of its arguments and return what happened; never raises."""
-    given, given_kwargs = copy_value(args), copy_value(kwargs)
+def call(function, args: tuple, kwargs: dict, seconds: float, copied: bool = True) -> Call:
+    """Call ``function`` on copies of its arguments and return what happened; never raises.
+
+    Without ``copied``, on the arguments themselves, and nobody looks whether they change.
+    """
+    given, given_kwargs = (copy_value(args), copy_value(kwargs)) if copied else (args, kwargs)
     printed = _BoundedText(PRINTED_LIMIT)
     value = error = None
     start = time.perf_counter()
@@ -62,9 +65,9 @@ def call(function, args: tuple, kwargs: dict, seconds: float) -> Call:
             except BaseException as problem:
                 error = problem
     elapsed = time.perf_counter() - start
-    changed = [f"argument {i + 1}" for i, pair in enumerate(zip(args, given, strict=True))
-               if not same(*pair)]
-    changed += [f"`{k}`" for k in kwargs if not same(kwargs[k], given_kwargs[k])]
+    pairs = zip(args, given, strict=True)
+    changed = [f"argument {i + 1}" for i, pair in enumerate(pairs) if copied and not same(*pair)]
+    changed += [f"`{k}`" for k in kwargs if copied and not same(kwargs[k], given_kwargs[k])]
     where = own_lines(error) if error is not None else ""
     return Call(value, error, where, tuple(changed), printed.text(), elapsed)
 

@@ -74,9 +74,10 @@ class _Trial:
 
 @unchanged_random_numbers()
 def evaluate(exercise: Exercise, answer, seed: int = DEFAULT_SEED,
-             patience: float = 1.0) -> Result:
+             patience: float = 1.0, hand_case: bool = True) -> Result:
     """Judge ``answer`` on the hand example, the properties and the random cases of ``seed``.
 
+    Without ``hand_case``, where it has been judged before, on the random cases alone.
     ``patience`` says how many times its limit a call may take by the clock on the wall, where
     something else limits what it computes.
     """
@@ -87,16 +88,17 @@ def evaluate(exercise: Exercise, answer, seed: int = DEFAULT_SEED,
     if not callable(answer):
         return Result(exercise, FAILED, "type", "a function was expected, but this is of "
                       f"type {type(answer).__name__}; pass the function itself, without calling it")
-    hand = _try(exercise, answer, exercise.hand_case(), patience)
-    if _is_stub(hand.call.error):
-        return Result(exercise, NOT_ATTEMPTED, printed=hand.call.printed)
-    trials = [hand]
-    if not hand.call.timed_out:
+    trials = []
+    if hand_case:
+        trials.append(_try(exercise, answer, exercise.hand_case(), patience))
+        if _is_stub(trials[0].call.error):
+            return Result(exercise, NOT_ATTEMPTED, printed=trials[0].call.printed)
+    if not any(trial.call.timed_out for trial in trials):
         for case in exercise.random_cases(seed):
             trials.append(_try(exercise, answer, case, patience))
             if trials[-1].call.timed_out:
                 break
-    return _judge(exercise, answer, trials, patience)
+    return _judge(exercise, answer, trials, patience, hand_case)
 
 
 def _try(exercise: Exercise, answer, case: Case, patience: float) -> _Trial:
@@ -131,12 +133,13 @@ def _judge_value(exercise: Exercise, answer) -> Result:
                   verdicts=("wrong",))
 
 
-def _judge(exercise: Exercise, answer, trials: list[_Trial], patience: float) -> Result:
+def _judge(exercise: Exercise, answer, trials: list[_Trial], patience: float,
+           hand_case: bool) -> Result:
     """Find the first stage that fails, and name the mistake if it is a known one."""
     seconds = sum(t.call.seconds for t in trials)
     printed = next((t.call.printed for t in trials if t.call.printed), "")
     verdicts = tuple(trial.verdict for trial in trials)
-    found = _first_failure(exercise, answer, trials, patience)
+    found = _first_failure(exercise, answer, trials, patience, hand_case)
     if found is None:
         return Result(exercise, PASSED, printed=printed, seconds=seconds, cases_run=len(trials),
                       verdicts=verdicts)
@@ -149,7 +152,8 @@ def _judge(exercise: Exercise, answer, trials: list[_Trial], patience: float) ->
                   mistake, certain, printed, seconds, len(trials), verdicts)
 
 
-def _first_failure(exercise: Exercise, answer, trials: list[_Trial], patience: float):
+def _first_failure(exercise: Exercise, answer, trials: list[_Trial], patience: float,
+                   hand_case: bool):
     """Return (stage, trial, message, details) of the first failing stage, or None."""
     for trial in trials:
         if not trial.clean:
@@ -157,15 +161,14 @@ def _first_failure(exercise: Exercise, answer, trials: list[_Trial], patience: f
     for trial in trials:
         if trial.difference is not None and trial.difference.kind in ("type", "shape", "dtype"):
             return trial.difference.kind, trial, trial.difference.message, ()
-    hand = trials[0]
-    if hand.difference is not None:
-        return "hand example", hand, _in_words(exercise, hand), ()
+    if hand_case and trials[0].difference is not None:
+        return "hand example", trials[0], _in_words(exercise, trials[0]), ()
     for trial in trials:
         for law in exercise.properties:
             violated = _violation(exercise, law, answer, trial.case, patience)
             if violated is not None:
                 return "property", trial, f"{law.name}: {violated}", ()
-    for trial in trials[1:]:
+    for trial in trials:
         if trial.difference is not None:
             return "random instance", trial, _in_words(exercise, trial), ()
     return None
@@ -198,7 +201,8 @@ def _parameter(exercise: Exercise, place: str) -> str:
 def _violation(exercise: Exercise, law, answer, case: Case, patience: float) -> str | None:
     """Return how ``answer`` breaks ``law`` on this case, or None."""
     seconds = 4 * patience * exercise.time_limit
-    outcome = call(law.holds, (_unaltering(answer), case), {}, seconds)
+    given = (_unaltering(answer), copy_value(case))  # what becomes of it is nobody's concern
+    outcome = call(law.holds, given, {}, seconds, copied=False)
     if outcome.error is not None:
         return f"it could not be tested, {type(outcome.error).__name__}: {outcome.error}"[:300]
     return outcome.value

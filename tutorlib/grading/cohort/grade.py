@@ -189,9 +189,9 @@ def _hidden(exercise: Exercise, answer, plan: Plan,
     cases, draws, count = [], 0, 0
     while True:
         seed = plan.seed.number(exercise.id, draws)
-        result = evaluate(exercise, answer, seed, patience)
-        cases += [_case("hidden", i, verdict) for i, verdict in enumerate(result.verdicts) if i]
-        draws, count = draws + 1, count + len(result.verdicts) - 1
+        result = evaluate(exercise, answer, seed, patience, hand_case=False)
+        cases += [_case("hidden", i, verdict) for i, verdict in enumerate(result.verdicts, 1)]
+        draws, count = draws + 1, count + len(result.verdicts)
         if result.outcome != PASSED or count >= HIDDEN_CASES or draws >= DRAWS:
             return result, cases
 
