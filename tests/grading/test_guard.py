@@ -1,10 +1,12 @@
-"""Copies that a learner's code works on."""
+"""Copies that a learner's code works on, and the random states that it leaves as they were."""
 
 import dataclasses
+import random
 
+import numpy as np
 import torch
 
-from tutorlib.grading.guard import copy_value, same
+from tutorlib.grading.guard import call, copy_value, same, unchanged_random_numbers
 from tutorlib.mdp import TabularMDP
 
 
@@ -51,3 +53,27 @@ def test_an_object_that_says_how_it_is_copied_is_asked():
 def test_numbers_that_are_none_are_the_same():
     nan = torch.tensor([float("nan"), 1.0])
     assert same(nan, nan.clone()) and not same(nan, torch.tensor([float("nan"), 2.0]))
+
+
+def test_random_states_come_back_after_a_call_or_after_all_of_a_judgement():
+    def draw():
+        return random.random(), np.random.rand(), torch.rand(1).item()
+
+    def once():
+        return call(draw, (), {}, 1.0).value
+
+    alone = once()
+    assert once() == alone, "each call alone leaves everything as it was"
+    with unchanged_random_numbers():
+        within = [once(), once()]
+    assert within[0] == alone and within[1][:2] != alone[:2] and within[1][2] == alone[2]
+    assert once() == alone
+
+
+def test_a_call_on_the_arguments_themselves_looks_for_no_change():
+    items = [1]
+    outcome = call(items.append, (2,), {}, 1.0, copied=False)
+    assert items == [1, 2] and outcome.changed == () and outcome.error is None
+    given = [0]
+    outcome = call(lambda x, y: (x.append(1), y.append(1)), (given,), {"y": given}, 1.0)
+    assert given == [0] and outcome.changed == ("argument 1", "`y`")

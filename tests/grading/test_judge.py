@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -224,6 +225,24 @@ def test_random_states_grad_mode_and_dtype_survive(exercise):
     assert np.random.get_state()[1].tolist() == before[1]
     assert torch.equal(torch.get_rng_state(), before[2])
     assert torch.is_grad_enabled() and torch.get_default_dtype() == torch.float32
+
+
+def test_without_the_hand_case_only_random_ones_are_tried(exercise):
+    given = []
+
+    def answer(x):
+        given.append(x)
+        return right(x)
+
+    result = evaluate(exercise, answer, 5, hand_case=False)
+    assert result.outcome == PASSED and result.verdicts == ("right",) * 3
+    hand = exercise.hand_case().args[0]
+    assert given and not any(torch.equal(x.abs(), hand) for x in given)
+    wrong = evaluate(exercise, lambda x: right(x) + (len(x) == 3), 5, hand_case=False)
+    assert (wrong.outcome, wrong.stage) == (FAILED, "property")
+    exercise = replace(exercise, properties=())
+    wrong = evaluate(exercise, lambda x: right(x) + (len(x) == 3), 5, hand_case=False)
+    assert wrong.stage == "random instance" and wrong.verdicts[0] == "wrong"
 
 
 class Yes:

@@ -133,9 +133,9 @@ def unchanged_random_numbers():
     if getattr(_restored_later, "open", False):
         yield
         return
-    _restored_later.open = True
     states = (random.getstate(), np.random.get_state())
     try:
+        _restored_later.open = True
         yield
     finally:
         _restored_later.open = False
