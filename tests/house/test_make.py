@@ -47,7 +47,8 @@ def make(root: Path, *arguments: str):
     (["test-fast"], "-m pytest -m not slow and not browser BROWSER="),
 ])
 def test_targets_set_up_first_and_use_the_environment(clone, monkeypatch, arguments, expected):
-    for name in ("BROWSER", "TESTS", "PORT", "UNIT", "WORKERS"):
+    # also what a `make test TESTS=...` that runs this test tells those below it
+    for name in ("BROWSER", "TESTS", "PORT", "UNIT", "WORKERS", "MAKEFLAGS", "MAKEOVERRIDES"):
         monkeypatch.delenv(name, raising=False)
     done = make(clone, *arguments)
     lines = [line.rstrip() for line in done.stdout.splitlines() if "echo" not in line]
