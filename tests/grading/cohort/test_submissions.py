@@ -173,8 +173,10 @@ def test_gradescopes_download_names_its_learners_and_their_times(tmp_path, kind,
 
 
 def test_one_submission_in_gradescopes_download_is_its_learners(tmp_path):
-    files = {"e/submission_metadata.yml": GRADESCOPE.encode(),
-             "e/submission_31337/x.ipynb": ANSWERED, "e/submission_31337/y.ipynb": ANSWERED}
+    files = {"submission_metadata.yml": GRADESCOPE.encode(),
+             "submission_31337/submission_metadata.yml": b"the learner's own",
+             "submission_31337/x.ipynb": ANSWERED, "submission_31337/y.ipynb": ANSWERED}
+    files = {"assignment_7_export/" + name: data for name, data in files.items()}
     [submission] = gather(zip_of(files, tmp_path / "in.zip"), UNITS[:1]).submissions
     assert submission.learner.id == "0815" and "2 notebooks" in submission.notes[0]
 
@@ -190,6 +192,8 @@ def test_a_learner_cannot_hand_in_gradescopes_file(tmp_path, place):
     (tmp_path / "zips").mkdir()
     zip_of(own, tmp_path / "zips" / "anna.zip")
     assert set(found(tmp_path / "zips", UNITS[:1])) == {("anna", "00")}
+    alone = {"anna/" + name: data for name, data in own.items()}
+    assert set(found(zip_of(alone, tmp_path / "alone.zip"), UNITS[:1])) == {("anna", "00")}
 
 
 @pytest.mark.parametrize("content", [

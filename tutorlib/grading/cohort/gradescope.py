@@ -12,6 +12,7 @@ Several submitters are a group, whose notebook counts for each of them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -21,6 +22,8 @@ import yaml
 from tutorlib.errors import GradingError
 from tutorlib.grading.cohort.entry import METADATA, Entry
 from tutorlib.grading.cohort.names import NAME_LIMIT, Learner, clean_text
+
+_WRAPPER = re.compile(r"assignment_\d+_export")
 
 
 @dataclass(frozen=True)
@@ -32,12 +35,12 @@ class HandedIn:
 
 
 def without_wrapper(found: Sequence[Entry]) -> list[Entry]:
-    """Leave out the folder that all of a download lies in, if it is Gradescope's.
+    """Leave out the folder that all of a download lies in, if Gradescope named it.
 
-    Learners cannot make it so: the file beside theirs has to stand above all notebooks.
+    Another name could be the only learner's, who may hand in such a file too.
     """
     tops = {entry.parts[0] for entry in found if entry.notebook}
-    if not (len(tops) == 1 and any(_is_metadata(e, 2) and e.parts[0] in tops for e in found)):
+    if len(tops) != 1 or not _WRAPPER.fullmatch(*tops):
         return list(found)
     return [replace(e, parts=e.parts[1:]) if e.parts[0] in tops and e.parts[1:] else e
             for e in found]
@@ -50,7 +53,7 @@ def handed_in(found: Sequence[Entry]) -> dict[str, HandedIn]:
     ``GradingError`` for a file that cannot be read.
     """
     for entry in found:
-        if _is_metadata(entry, 1):
+        if entry.parts == (METADATA,) and not entry.owned:
             try:
                 return _told(entry.read())
             except Exception as problem:  # YAML's own, those of broken zips, of other types
@@ -58,11 +61,6 @@ def handed_in(found: Sequence[Entry]) -> dict[str, HandedIn]:
                     f"{entry.path} cannot be read ({str(problem)[:200]}); take it away, and "
                     "learners go by the numbers of their folders") from problem
     return {}
-
-
-def _is_metadata(entry: Entry, depth: int) -> bool:
-    """Whether an entry is the platform's file, so many names below the top."""
-    return len(entry.parts) == depth and entry.parts[-1] == METADATA and not entry.owned
 
 
 def _told(data: bytes) -> dict[str, HandedIn]:
