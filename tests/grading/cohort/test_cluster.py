@@ -1,5 +1,6 @@
 """Grading through a Dask scheduler, whose workers are threads of this process here."""
 
+import contextlib
 import dataclasses
 import shutil
 import subprocess
@@ -31,10 +32,19 @@ UNIT = unit_exercises("start_here")
 PLAN = Plan(Seed("a secret that nobody can guess"))
 
 
+def dask_here(n_workers, **more):
+    """Start a cluster in this process. Dask gives its loop ten seconds to begin, then asserts."""
+    settings = {"processes": False, "protocol": "tcp://", "host": "127.0.0.1",
+                "dashboard_address": "127.0.0.1:0", **more, "n_workers": n_workers}
+    for _ in range(2):
+        with contextlib.suppress(AssertionError):  # the machine stood still
+            return LocalCluster(**settings)
+    return LocalCluster(**settings)
+
+
 @pytest.fixture(scope="module")
 def dask():
-    with LocalCluster(n_workers=2, threads_per_worker=1, processes=False, protocol="tcp://",
-                      host="127.0.0.1", dashboard_address="127.0.0.1:0") as cluster:
+    with dask_here(2, threads_per_worker=1) as cluster:
         yield cluster
 
 
@@ -227,16 +237,14 @@ def test_without_scheduler_or_workers_it_is_said(monkeypatch):
     for address in ("nonsense://x", "127.0.0.1", ""):
         with pytest.raises(GradingError, match="cannot be reached"):
             Cluster(address)
-    with LocalCluster(n_workers=0, processes=False, protocol="tcp://", host="127.0.0.1",
-                      dashboard_address="127.0.0.1:0") as empty:
+    with dask_here(0) as empty:
         with pytest.raises(GradingError, match="has no workers"):
             Cluster(empty.scheduler_address)
 
 
 def test_workers_that_are_gone_are_waited_for_and_then_given_up(workers, monkeypatch):
     monkeypatch.setattr(cluster_module, "TICK", 0.1)
-    with LocalCluster(n_workers=1, processes=False, protocol="tcp://", host="127.0.0.1",
-                      dashboard_address="127.0.0.1:0") as dask:
+    with dask_here(1) as dask:
         with Cluster(dask.scheduler_address) as cluster:
             dask.scale(0)
             deadline = time.monotonic() + 20
@@ -285,8 +293,7 @@ def test_only_who_has_the_certificate_is_let_in(workers, pem, monkeypatch):
     security = Security(tls_ca_file=pem.ca_file, require_encryption=True, **{
         f"tls_{who}_{what}": getattr(pem, what) for who in ("scheduler", "worker", "client")
         for what in ("cert", "key")})
-    with LocalCluster(n_workers=1, processes=False, protocol="tls://", host="127.0.0.1",
-                      security=security, dashboard_address="127.0.0.1:0") as dask:
+    with dask_here(1, protocol="tls://", security=security) as dask:
         assert dask.scheduler_address.startswith("tls://")
         with Cluster(dask.scheduler_address, pem) as cluster:
             assert run(cluster)["a"]["exercises"][0]["outcome"] == "passed"
