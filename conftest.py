@@ -6,6 +6,7 @@ collected too and need the same.
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import random
 import sys
@@ -46,6 +47,14 @@ def share_hash_seed(config: pytest.Config) -> None:
         os.environ.pop("PYTHONHASHSEED", None)
     elif config.getoption("numprocesses", None):
         os.environ.setdefault("PYTHONHASHSEED", str(random.SystemRandom().randrange(1, 2**32)))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item):
+    """Let no teardown last for ever: after a failure pytest itself no longer watches over it."""
+    seconds = float(item.config.getini("faulthandler_timeout"))
+    faulthandler.dump_traceback_later(seconds, exit=True, file=sys.__stderr__)
+    return (yield)
 
 
 @pytest.fixture(autouse=True)

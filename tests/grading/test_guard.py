@@ -2,11 +2,21 @@
 
 import dataclasses
 import random
+import signal
+import time
 
 import numpy as np
+import pytest
 import torch
 
-from tutorlib.grading.guard import call, copy_value, same, unchanged_random_numbers
+from tutorlib.grading.guard import (
+    TimeLimitReached,
+    call,
+    copy_value,
+    same,
+    time_limit,
+    unchanged_random_numbers,
+)
 from tutorlib.mdp import TabularMDP
 
 
@@ -77,3 +87,21 @@ def test_a_call_on_the_arguments_themselves_looks_for_no_change():
     given = [0]
     outcome = call(lambda x, y: (x.append(1), y.append(1)), (given,), {"y": given}, 1.0)
     assert given == [0] and outcome.changed == ("argument 1", "`y`")
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no interval timers")
+def test_a_limit_within_another_one_leaves_it_its_time():
+    before = signal.getitimer(signal.ITIMER_REAL)[0]
+    with pytest.raises(TimeLimitReached):
+        with time_limit(0.3):
+            with time_limit(60):
+                pass
+            assert 0 < signal.getitimer(signal.ITIMER_REAL)[0] <= 0.3
+            time.sleep(20)
+    with pytest.raises(TimeLimitReached):
+        with time_limit(0.05):
+            with pytest.raises(TimeLimitReached):
+                with time_limit(0.2):
+                    time.sleep(20)
+            time.sleep(20)
+    assert bool(signal.getitimer(signal.ITIMER_REAL)[0]) is bool(before), "pytest's own is back"

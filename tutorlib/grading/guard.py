@@ -87,18 +87,22 @@ def time_limit(seconds: float):
 
 @contextlib.contextmanager
 def _alarm(seconds: float):
-    """Limit the body by SIGALRM, and give the former handler back."""
+    """Limit the body by SIGALRM, and give the former handler and its timer back."""
 
     def ring(signum, frame):
         raise TimeLimitReached
 
     former = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds, 0.2)
+    start = time.monotonic()
+    rest, interval = signal.setitimer(signal.ITIMER_REAL, seconds, 0.2)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, former)
+        if rest:  # whose time ran out meanwhile rings at once
+            rest = max(rest - (time.monotonic() - start), 1e-3)
+            signal.setitimer(signal.ITIMER_REAL, rest, interval)
 
 
 @contextlib.contextmanager

@@ -253,16 +253,22 @@ def _connect(address: str, tls: Tls):
                            "pip install -e '.[cluster]')") from problem
     for name in [n for n in logging.root.manager.loggerDict if n.startswith("distributed")]:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)  # it is said here, in other words
+    client = Client.__new__(Client)
     try:
         security = None
         if tls != Tls():
             security = Security(tls_ca_file=tls.ca_file or None, require_encryption=True,
                                 tls_client_cert=tls.cert or None, tls_client_key=tls.key or None)
-        return Client(address, timeout=CONNECT, security=security, set_as_default=False,
-                      name="tutorlib-grade", serializers=["msgpack", "pickle"],
-                      deserializers=["msgpack"])
+        client.__init__(address, timeout=CONNECT, security=security, set_as_default=False,
+                        name="tutorlib-grade", serializers=["msgpack", "pickle"],
+                        deserializers=["msgpack"])
     except (OSError, ValueError, TypeError, RuntimeError) as problem:
+        # Left half open it closes itself whenever it is collected as garbage, which waits for a
+        # lock that Dask may hold in that moment: two steps to have it in hand and close it now.
+        with contextlib.suppress(Exception):
+            client.close(timeout=5)
         raise GradingError(f"the scheduler {address} cannot be reached ({problem}); give the "
                            "address that `dask scheduler` prints, such as tcp://10.0.0.1:8786, "
                            "or tls://... with --tls-ca-file, --tls-cert and --tls-key"
                            ) from problem
+    return client
