@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from tutorlib.errors import GradingError, TutorlibError
-from tutorlib.syllabus import course_root
+from tutorlib.syllabus import course_root, find_unit
 
 
 class _Group(typer.core.TyperGroup):
@@ -182,9 +182,10 @@ def grade(
     if submissions is None or out is None:
         raise GradingError("give the folder or zip of submissions, and --out for the grades")
     if sys.platform == "linux" and not (trust_submissions or scheduler):
+        from tutorlib.grading.box.preload import usual_modules
         from tutorlib.grading.box.tiers import start_early
 
-        start_early()
+        start_early(preload=usual_modules(find_unit(name).slug for name in unit or ()))
     from tutorlib.grading.cohort.command import grade
 
     grade(submissions, out, seed_file=seed_file, units=tuple(unit or ()), course=course,

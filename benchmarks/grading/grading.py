@@ -12,6 +12,7 @@ those on the wall and those of the processor, of the command and all that it sta
 from __future__ import annotations
 
 import argparse
+import compileall
 import csv
 import json
 import os
@@ -53,6 +54,7 @@ class Ours:
             place.mkdir()
             (place / "__init__.py").write_text(text.replace(
                 'FORM, SLUG = "numpy", "start_here"', f'FORM, SLUG = "{form}", "{slug}"'))
+        compileall.compile_dir(folder / "package", quiet=2)  # as pip does where it installs
         self.environment = {"PYTHONPATH": str(folder / "package"), "OMP_NUM_THREADS": "1"}
 
     def hand_in(self, batch: str, learner: str, answers, form: str = "numpy") -> Path:
@@ -100,8 +102,9 @@ def speed_of_ours(ours: Ours, count: int) -> list[dict]:
         one = [ours.hand_in(f"one-{form}-{i}", "right", RIGHT[form], form) for i in range(4)]
         for i in range(count):
             many = ours.hand_in(f"many-{form}", f"right{i:03}", RIGHT[form], form)
-        cold, points = ours.grade(one[0], form, 1)
-        assert points == {"right": FULL}, points
+        single = [ours.grade(folder, form, 1) for folder in one]
+        assert all(points == {"right": FULL} for _, points in single), single
+        cold = sorted((cost for cost, _ in single), key=lambda cost: cost.wall)[len(one) // 2]
         batch, points = ours.grade(many, form)
         assert set(points.values()) == {FULL} and len(points) == count
         warm = ours.warm(one, form)[1:]

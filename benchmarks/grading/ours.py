@@ -1,16 +1,18 @@
-"""The same two questions as exercises of this package, with numpy and with torch.
+"""The same two questions as exercises of this package, about arrays or about tensors.
 
 `grading.py` puts this file in the place of a unit's graders, in a copy of the package.
 """
 
 from __future__ import annotations
 
+import importlib
+
 import numpy as np
-import torch
 
 from tutorlib.grading import Case, Exercise, Mutant, Variant
 
 FORM, SLUG = "numpy", "start_here"  # of the copy: `grading.py` writes them
+LIBRARY = importlib.import_module(FORM)
 
 
 def _softmax(scores, temperature):
@@ -26,21 +28,20 @@ def _discounted(rewards, discount):
 def _made(values):
     """Return numbers as the form's kind of array."""
     made = np.array(values)
-    return made if FORM == "numpy" else torch.from_numpy(made)
+    return made if FORM == "numpy" else LIBRARY.from_numpy(made)
 
 
 def _drawn(number):
     """Return a function that draws three cases with a second argument."""
     def cases(generator):
-        return [Case((_made(torch.randn(5, generator=generator, dtype=torch.float64).numpy()),
-                      number)) for _ in range(3)]
+        return [Case((_made(generator.normal(size=5)), number)) for _ in range(3)]
     return cases
 
 
 def _exercise(name, oracle, hand, cases, mistake):
     return Exercise(
         id=f"{SLUG}.{name}", title=name.capitalize(), points=1, minutes=5, difficulty=1,
-        reference=oracle, oracle=oracle, hand=hand, cases=cases,
+        reference=oracle, oracle=oracle, hand=hand, cases=cases, generator=np.random.default_rng,
         mutants=(Mutant("as given", mistake, "You returned what you were given."),),
         variants=(Variant("the oracle", oracle),), hints=("Think.", "Formula.", "Skeleton."),
         why="By definition.")

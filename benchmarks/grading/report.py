@@ -69,10 +69,9 @@ def verdicts(results: dict) -> list[str]:
         results["tricks"]["tutorlib"]])
     return [
         _said("One submission by the command", numpy["one_wall"], ONE)
-        + f" ({numpy['one_cpu']:.1f} s of processor; two processes import torch, the grader and "
-        f"the one that makes boxes, and `import torch` alone takes "
-        f"{results['importing']['torch_wall']:.1f} s, {results['importing']['torch_cpu']:.1f} s "
-        "of processor)",
+        + f" ({numpy['one_cpu']:.2f} s of processor); one about tensors "
+        f"{by_form['torch']['one_wall']:.2f} s, for which torch is loaded, and `import torch` "
+        f"alone takes {results['importing']['torch_wall']:.2f} s",
         _said("One more submission where the grader runs already", numpy["warm_wall"], ONE),
         _said("Each of a batch", each["numpy"], EACH),
         _said("A torch question in a batch", each["torch"] / QUESTIONS, TORCH_QUESTION),

@@ -82,7 +82,8 @@ def test_what_a_program_leaves_behind_is_counted():
     busy = "import time\nend = time.process_time() + 0.3\nwhile time.process_time() < end: pass"
     code = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {busy!r}])"
     command = [sys.executable, "-c", f"from measure import run; import subprocess, sys\n"
-               "before = subprocess.Popen(['sh', '-c', 'sleep 1; sleep 60 & wait'])\n"
+               "before = subprocess.Popen(['sh', '-c', 'sleep 1; sleep 60 & wait'],\n"
+               "                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)\n"
                f"print(run([sys.executable, '-c', {code!r}], '.', 20).cpu, before.poll())\n"
                "subprocess.run(['pkill', '-P', str(before.pid)]); before.kill()"]
     done = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True, check=True)

@@ -32,6 +32,13 @@ def test_the_command_line_answers_help_without_torch():
     assert probe(code) == []
 
 
+def test_grading_loads_torch_for_tensors_only():
+    code = ("import json, sys, tutorlib.grading.cohort.command, tutorlib.grading.cohort.boxed\n"
+            "import tutorlib.grading.box.box, tutorlib.grading.box.inside\n"
+            "print(json.dumps('torch' in sys.modules))")
+    assert probe(code) is False
+
+
 def test_every_export_exists():
     code = ("import json, tutorlib\n"
             "print(json.dumps([n for n in tutorlib.__all__ if getattr(tutorlib, n) is None]))")

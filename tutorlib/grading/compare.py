@@ -7,10 +7,14 @@ tensors. Nothing of the learner's own classes is ever asked whether it is equal.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
+
+from tutorlib.grading.tensors import is_tensor
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -31,8 +35,8 @@ def compare(got: Any, want: Any, rtol: float, atol: float, path: str = "") -> Di
     """
     if isinstance(want, dict):
         return _compare_dicts(got, want, rtol, atol, path)
-    if isinstance(want, torch.Tensor | np.ndarray | np.generic):
-        return _compare_arrays(got, torch.as_tensor(want).detach(), rtol, atol, path)
+    if is_tensor(want) or isinstance(want, np.ndarray | np.generic):
+        return _compare_arrays(got, as_array(want), rtol, atol, path)
     if isinstance(want, list | tuple):
         return _compare_sequences(got, want, rtol, atol, path)
     if isinstance(want, bool | int | float):
@@ -60,7 +64,7 @@ def _compare_dicts(got, want: dict, rtol, atol, path) -> Difference | None:
 
 def _compare_sequences(got, want, rtol, atol, path) -> Difference | None:
     """Compare item by item; arrays may stand in for a list."""
-    if isinstance(got, torch.Tensor | np.ndarray):
+    if is_tensor(got) or isinstance(got, np.ndarray):
         got = got.tolist()
     if not isinstance(got, list | tuple):
         return Difference("type", f"{_here(path)}{len(want)} values ({_kind(want)}) were expected, "
@@ -74,20 +78,14 @@ def _compare_sequences(got, want, rtol, atol, path) -> Difference | None:
 
 def _compare_numbers(got, want, rtol, atol, path) -> Difference | None:
     """Compare a plain number; ``True`` is not 1."""
-    if not isinstance(got, bool | int | float | np.generic | np.ndarray | torch.Tensor):
+    if not (is_tensor(got) or isinstance(got, bool | int | float | np.generic | np.ndarray)):
         return Difference("type", f"{_here(path)}a number was expected, got {_kind(got)}", path)
-    return _compare_arrays(got, torch.tensor(want, dtype=_dtype_of(want)), rtol, atol, path)
+    return _compare_arrays(got, as_array(want), rtol, atol, path)
 
 
-def _dtype_of(number) -> torch.dtype:
-    """Return the widest torch dtype of a Python number's kind."""
-    kinds = {bool: torch.bool, int: torch.int64}
-    return kinds.get(type(number), torch.float64)
-
-
-def _compare_arrays(got, want: torch.Tensor, rtol, atol, path) -> Difference | None:
+def _compare_arrays(got, want: np.ndarray, rtol, atol, path) -> Difference | None:
     """Compare shape, kind of dtype, then values."""
-    array = as_tensor(got)
+    array = as_array(got)
     if array is None:
         return Difference("type", f"{_here(path)}a tensor of shape {tuple(want.shape)} was "
                                   f"expected; {_kind(got)} cannot be compared"
@@ -97,29 +95,57 @@ def _compare_arrays(got, want: torch.Tensor, rtol, atol, path) -> Difference | N
         return Difference("shape", f"{_here(path)}{wanted} was expected, "
                                    f"got shape {tuple(array.shape)}", path)
     if _family(array) != _family(want):
-        listed = not isinstance(got, torch.Tensor | np.ndarray)
+        listed = not (is_tensor(got) or isinstance(got, np.ndarray))
         if not (listed and (_family(want) == "float"
                             or (_family(want) == "integer" and _all_whole(got)))):
             return Difference("dtype", f"{_here(path)}values of kind {_family(want)} were expected,"
-                                       f" got {_family(array)} ({str(array.dtype)[6:]})", path)
+                                       f" got {_family(array)} ({array.dtype})", path)
     return _compare_values(array, want, rtol, atol, path)
 
 
 def _compare_values(array, want, rtol, atol, path) -> Difference | None:
     """Return the first differing entry, and how large the largest error is."""
-    if array.dtype in (torch.float32, torch.float16, torch.bfloat16):
+    if array.dtype in (np.float32, np.float16):
         rtol, atol = max(rtol, 1e-4), max(atol, 1e-5)
-    got64, want64 = array.to(torch.float64), want.to(array.device, torch.float64)
-    wrong = ~torch.isclose(got64, want64, rtol=rtol, atol=atol, equal_nan=True)
+    wide = np.complex128 if _family(want) == "complex" else np.float64
+    got64, want64 = array.astype(wide), want.astype(wide)
+    with np.errstate(all="ignore"):  # infinities are compared, too
+        wrong = ~np.isclose(got64, want64, rtol=rtol, atol=atol, equal_nan=True)
+        error = np.nan_to_num(np.abs(got64 - want64), nan=np.inf, posinf=np.inf)
     if not wrong.any():
         return None
-    index = tuple(int(i) for i in wrong.nonzero()[0])
+    index = tuple(int(i) for i in np.argwhere(wrong)[0])
     message = f"{_here(path)}expected {_short(want64[index])}, got {_short(got64[index])}"
-    if want.numel() > 1:
-        error = (got64 - want64).abs().nan_to_num(float("inf")).max()
-        message += (f" ({int(wrong.sum())} of {want.numel()} entries differ, "
-                    f"largest error {_short(error)})")
+    if want.size > 1:
+        message += (f" ({int(wrong.sum())} of {want.size} entries differ, "
+                    f"largest error {_short(error[wrong].max())})")
     return Difference("value", message, path, index)
+
+
+def as_array(value) -> np.ndarray | None:
+    """Return a number, tensor or nested list as an array; None if it is none of these.
+
+    Python's own numbers become the widest of their kind, and bfloat16, which numpy does not know,
+    float32.
+
+    >>> as_array([1.0, 2.0]).shape
+    (2,)
+    """
+    try:
+        if is_tensor(value):
+            plain = as_tensor(value)
+            return (plain.float() if plain.dtype.itemsize == 2 and plain.is_floating_point()
+                    else plain).numpy()
+        if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biufc":
+            return np.asarray(value)
+        if type(value) in (bool, int, float):
+            return np.array(value, dtype={bool: bool, int: np.int64}.get(type(value), np.float64))
+        if type(value) in (list, tuple):
+            parts = [as_array(item) for item in value]
+            return np.stack([p.astype(np.float64) for p in parts]) if parts else np.empty(0)
+    except Exception:
+        return None
+    return None
 
 
 def as_tensor(value) -> torch.Tensor | None:
@@ -128,38 +154,30 @@ def as_tensor(value) -> torch.Tensor | None:
     >>> as_tensor([1.0, 2.0]).shape
     torch.Size([2])
     """
+    import torch
+
     try:
         if isinstance(value, torch.Tensor):
             with torch._C.DisableTorchFunctionSubclass():  # a subclass may answer what it likes
                 plain = value.detach().as_subclass(torch.Tensor)
             dense = plain.to_dense() if plain.layout != torch.strided else plain
             return dense.cpu().resolve_conj()
-        if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biuf":
-            return torch.as_tensor(np.asarray(value))
-        if type(value) in (bool, int, float):
-            return torch.tensor(value, dtype=_dtype_of(value))
-        if type(value) in (list, tuple):
-            parts = [as_tensor(item) for item in value]
-            return torch.stack([p.to(torch.float64) for p in parts]) if parts else torch.empty(0)
+        array = as_array(value)
+        return None if array is None else torch.as_tensor(array)
     except Exception:
         return None
-    return None
 
 
 def _all_whole(value) -> bool:
     """Return whether every number in a nested list is of an integer type."""
     if isinstance(value, list | tuple):
         return all(map(_all_whole, value))
-    return _family(as_tensor(value)) == "integer"
+    return _family(as_array(value)) == "integer"
 
 
-def _family(tensor: torch.Tensor) -> str:
+def _family(array: np.ndarray) -> str:
     """Return bool, integer, float or complex."""
-    if tensor.dtype == torch.bool:
-        return "bool"
-    if tensor.is_complex():
-        return "complex"
-    return "float" if tensor.is_floating_point() else "integer"
+    return {"b": "bool", "c": "complex", "f": "float"}.get(array.dtype.kind, "integer")
 
 
 def _kind(value) -> str:
@@ -179,9 +197,9 @@ def _here(path: str) -> str:
     return f"at {path}: " if path else ""
 
 
-def _short(number: torch.Tensor) -> str:
+def _short(number: np.number) -> str:
     """Print one number with six digits."""
-    return f"{float(number):.6g}"
+    return f"{number:.6g}"
 
 
 def _first(differences) -> Difference | None:

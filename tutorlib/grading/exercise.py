@@ -53,6 +53,13 @@ class Variant:
     answer: Any
 
 
+def torch_generator(seed: int) -> Any:
+    """Return a ``torch.Generator``; without torch, ``numpy.random.default_rng`` does."""
+    import torch
+
+    return torch.Generator().manual_seed(seed)
+
+
 @dataclass(frozen=True)
 class Exercise:
     """A graded task: what the learner reads, and the five parts of its grader.
@@ -74,7 +81,8 @@ class Exercise:
     why: str  # why the solution works (markdown, shown in solutions/)
     kind: str = "function"  # or "value": a dict, list or number instead of a function
     hand: Case | None = None  # function exercises need one; its expected value is worked by hand
-    cases: Callable[[Any], Sequence[Case]] | None = None  # random cases from a torch.Generator
+    cases: Callable[[Any], Sequence[Case]] | None = None  # random cases from a generator
+    generator: Callable[[int], Any] = torch_generator  # that of a seed
     properties: tuple[Property, ...] = ()
     index_names: Callable[[Case, tuple[int, ...]], str | None] | None = None  # an index in words
     compare: Callable[[Any, Any], str | None] | None = None  # own comparison: None, or what differs
@@ -107,10 +115,7 @@ class Exercise:
         """Return the random cases of ``seed``, with the oracle's values filled in."""
         if self.cases is None:
             return []
-        import torch
-
-        drawn = self.cases(torch.Generator().manual_seed(seed))
-        return [with_expected(self, case) for case in drawn]
+        return [with_expected(self, case) for case in self.cases(self.generator(seed))]
 
 
 def with_expected(exercise: Exercise, case: Case) -> Case:

@@ -20,12 +20,15 @@ import time
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from tutorlib.grading.box.errors import TimeLimitReached
+from tutorlib.grading.tensors import is_generator, is_tensor
+
+if TYPE_CHECKING:
+    import torch
 
 _PACKAGE = str(Path(__file__).resolve().parent.parent)
 PRINTED_LIMIT = 500  # characters of the learner's output that are kept
@@ -150,15 +153,18 @@ def unchanged_random_numbers():
 @contextlib.contextmanager
 def unchanged_settings():
     """Give back torch's random state, grad mode, default dtype and the recursion limit."""
-    state = torch.get_rng_state()
-    grad, dtype, depth = torch.is_grad_enabled(), torch.get_default_dtype(), sys.getrecursionlimit()
+    depth, torch = sys.getrecursionlimit(), sys.modules.get("torch")
+    if torch is not None:
+        state = torch.get_rng_state()
+        grad, dtype = torch.is_grad_enabled(), torch.get_default_dtype()
     try:
         yield
     finally:
-        torch.set_rng_state(state)
-        torch.set_grad_enabled(grad)
-        torch.set_default_dtype(dtype)
         sys.setrecursionlimit(depth)
+        if torch is not None:
+            torch.set_rng_state(state)
+            torch.set_grad_enabled(grad)
+            torch.set_default_dtype(dtype)
 
 
 class _BoundedText(io.TextIOBase):
@@ -184,11 +190,11 @@ class _BoundedText(io.TextIOBase):
 
 def copy_value(value):
     """Return a deep copy of ``value``; generators keep their state, odd objects stay themselves."""
-    if isinstance(value, torch.Generator):
-        twin = torch.Generator(device=value.device)
+    if is_generator(value):
+        twin = type(value)(device=value.device)
         twin.set_state(value.get_state())
         return twin
-    if isinstance(value, torch.Tensor):
+    if is_tensor(value):
         return value.detach().clone().requires_grad_(value.requires_grad)
     if type(value) in (list, tuple):
         return type(value)(copy_value(item) for item in value)
@@ -219,7 +225,7 @@ def same(before, after) -> bool:
     >>> same([1.0, float("nan")], [1.0, float("nan")]), same([1], ["1"])
     (True, False)
     """
-    if isinstance(before, torch.Tensor) and isinstance(after, torch.Tensor):  # a Parameter's copy
+    if is_tensor(before) and is_tensor(after):  # a Parameter's copy
         return _same_tensors(before.detach(), after.detach())  # is a plain tensor
     if type(before) is not type(after):
         return False
@@ -239,6 +245,8 @@ def same(before, after) -> bool:
 
 def _same_tensors(before: torch.Tensor, after: torch.Tensor) -> bool:
     """Whether two tensors agree in shape, type and every entry; NaN agrees with NaN."""
+    import torch
+
     if before.shape != after.shape or before.dtype != after.dtype:
         return False
     if before.layout == torch.strided and torch.equal(before, after):

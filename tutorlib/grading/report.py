@@ -6,10 +6,10 @@ import inspect
 from html import escape
 
 import numpy as np
-import torch
 
 from tutorlib.grading.exercise import Case, Exercise
 from tutorlib.grading.judge import FAILED, NOT_ATTEMPTED, PASSED, Result
+from tutorlib.grading.tensors import is_tensor
 
 MIME = "application/vnd.tutorlib.check+json"
 SIGNS = {PASSED: "\u2713", FAILED: "\u2717", NOT_ATTEMPTED: "\u25cb"}
@@ -31,10 +31,10 @@ STAGES = {
 def show_value(value, limit: int = 400) -> str:
     """Return a short, rounded print of a number, array or container.
 
-    >>> show_value(torch.tensor([1.0, 0.33333333]))
+    >>> show_value(np.array([1.0, 0.33333333]))
     '[1, 0.3333]'
     """
-    if isinstance(value, torch.Tensor):
+    if is_tensor(value):
         value = value.detach().cpu().tolist()
     elif isinstance(value, np.ndarray | np.generic):
         value = value.tolist()
@@ -70,15 +70,17 @@ def call_text(exercise: Exercise, case: Case) -> str:
 
 def _argument(value) -> str:
     """Return an argument in little space: a large tensor by its shape, an object by its type."""
-    if isinstance(value, torch.Tensor | np.ndarray) and _count(value) > 24:
-        return f"<tensor of shape {tuple(value.shape)}>"
-    known = torch.Tensor | np.ndarray | int | float | str | list | tuple | dict | None
-    return show_value(value, 160) if isinstance(value, known) else f"<{type(value).__name__}>"
+    if (is_tensor(value) or isinstance(value, np.ndarray)) and _count(value) > 24:
+        return f"<{'tensor' if is_tensor(value) else 'array'} of shape {tuple(value.shape)}>"
+    known = np.ndarray | int | float | str | list | tuple | dict | None
+    if is_tensor(value) or isinstance(value, known):
+        return show_value(value, 160)
+    return f"<{type(value).__name__}>"
 
 
 def _count(value) -> int:
     """Return how many entries a tensor or array has."""
-    return value.numel() if isinstance(value, torch.Tensor) else value.size
+    return value.numel() if is_tensor(value) else value.size
 
 
 class Report:

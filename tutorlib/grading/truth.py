@@ -15,10 +15,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch
 
 from tutorlib.grading.box.wire import raw_bytes
 from tutorlib.grading.guard import copy_value
+from tutorlib.grading.tensors import is_generator, is_tensor
 
 KEPT = 4096  # values, the most recently used ones
 _kept: OrderedDict[tuple[Callable, bytes], Any] = OrderedDict()
@@ -57,10 +57,10 @@ class _Writer(pickle.Pickler):
 
     def reducer_override(self, value: Any) -> Any:
         """Say how to write ``value`` where pickle's own way may differ between equal values."""
-        if isinstance(value, torch.Tensor):
+        if is_tensor(value):
             kind, about = type(value).__name__, (str(value.dtype), tuple(value.shape))
             return _Writer, (kind, *about, value.requires_grad, raw_bytes(value))
-        if isinstance(value, torch.Generator):
+        if is_generator(value):
             return _Writer, (value.get_state().numpy().tobytes(),)
         return NotImplemented
 
@@ -77,7 +77,9 @@ def _digest(args: tuple, kwargs: dict) -> bytes | None:
 
 def _copies_whole(value: Any) -> bool:
     """Whether a copy of a value has all that it has and shares nothing with it."""
-    if isinstance(value, torch.Tensor):
+    if is_tensor(value):
+        import torch
+
         return type(value) is torch.Tensor and not value.requires_grad
     if isinstance(value, np.ndarray):
         return type(value) is np.ndarray and value.dtype.kind in "biufcU"

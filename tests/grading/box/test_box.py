@@ -68,8 +68,7 @@ class Wrong(torch.autograd.Function):
     @staticmethod
     def backward(ctx, g): return g
 def f(x):
-    import tutorlib.grading.box.inside as inside
-    inside.torch.autograd.grad = lambda *a, **k: [torch.ones(7)]
+    torch.autograd.grad = lambda *a, **k: [torch.ones(7)]
     return x.sum()
 """)
     x = torch.ones(3, requires_grad=True)

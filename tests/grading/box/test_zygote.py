@@ -73,17 +73,31 @@ def asks(module, name):
 
 
 @pytest.mark.parametrize("text, modules", [
-    ("import torch\nreturn torch.softmax(scores, -1)", ()),
+    ("import torch\nreturn torch.softmax(scores, -1)", ("torch",)),
     ("from tutorlib.mdp import GridWorld", ("tutorlib.mdp",)),
     ("from tutorlib import irl", ("torch.fx.experimental.symbolic_shapes", "torch._dynamo",
                                   "tutorlib.irl")),
     ("loss.backward()", ("torch.fx.experimental.symbolic_shapes",)),
     ("import os, sys, evil; gradual = scipyx; rewards = nn = 1  # the backward pass", ()),
     ("optimizer = torch.optim.Adam(model.parameters())",
-     ("torch.fx.experimental.symbolic_shapes", "torch._dynamo")),
+     ("torch", "torch.fx.experimental.symbolic_shapes", "torch._dynamo")),
 ])
 def test_texts_choose_from_a_list(text, modules):
     assert preload.modules_for([text]) == modules
+
+
+def test_torch_is_loaded_early_where_a_unit_has_to_do_with_it(tmp_path, monkeypatch):
+    assert preload.usual_modules([]) == preload.NEEDED == preload.usual_modules(["start_here"])
+    folder = tmp_path / "tutorlib" / "exercises"
+    for name, text in (("arrays", "import numpy as np"), ("tensors", "from torch import ones"),
+                       ("worlds", "from tutorlib.mdp import GridWorld")):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "__init__.py").write_text("")
+        (folder / name / "cases.py").write_text(text)
+    monkeypatch.setattr(preload, "_ROOT", tmp_path)
+    assert preload.usual_modules(["arrays"]) == preload.BARE
+    for others in (["tensors"], ["arrays", "tensors"], ["worlds"], ["no such unit"]):
+        assert preload.usual_modules(others) == preload.NEEDED
 
 
 def test_what_grades_an_exercise_names_modules_too():

@@ -163,7 +163,7 @@ def test_what_is_forbidden_is_not_there(grade):
 
 
 def test_without_a_box_grading_refuses(monkeypatch, tmp_path):
-    def none():
+    def none(modules):
         raise NoBoxError("code that is not trusted cannot be run safely on this machine")
 
     monkeypatch.setattr(boxed, "best_tier", none)
@@ -173,7 +173,7 @@ def test_without_a_box_grading_refuses(monkeypatch, tmp_path):
 
 
 def test_a_weaker_tier_is_named_with_what_the_stronger_one_lacks(monkeypatch, capsys):
-    monkeypatch.setattr(boxed, "best_tier", lambda: tiers.LANDLOCK)
+    monkeypatch.setattr(boxed, "best_tier", lambda modules: tiers.LANDLOCK)
     monkeypatch.setattr(tiers, "_faults", {tiers.BUBBLEWRAP: "the program bwrap is not installed"})
     assert command.runner(False)[1] == "landlock"
     said = capsys.readouterr().out

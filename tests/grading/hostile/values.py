@@ -18,10 +18,12 @@ def yes(body: str) -> str:
 
 ALL = (
     Hostile(PATCHED, "torch finds all close", patch(
-        "torch.isclose = torch.allclose = lambda a, b, **k: torch.ones_like(a, dtype=bool)"),
+        "torch.isclose = torch.allclose = lambda a, b, **k: torch.ones_like(a, dtype=bool)")),
+    Hostile(PATCHED, "numpy finds all close", patch(
+        "numpy.isclose = lambda a, b, **k: numpy.ones_like(a, dtype=bool)"), alone=EARNS),
+    Hostile(PATCHED, "every value reads as zero", patch(
+        "import tutorlib.grading.compare as c; c.as_array = lambda *a: numpy.zeros(1)"),
         alone=EARNS),
-    Hostile(PATCHED, "no entry of a tensor is ever wrong", patch(
-        "torch.Tensor.any = lambda *a, **k: torch.tensor(False)"), alone=EARNS),
     Hostile(PATCHED, "the comparison finds no difference", patch(
         "import tutorlib.grading.judge as j; j.compare = lambda *a, **k: None"), alone=EARNS),
     Hostile(PATCHED, "the judge finds no failure", patch(

@@ -9,7 +9,7 @@ The cases, the expected values and the comparison stay with the caller. What eac
 - outside: ``tiers`` chooses the isolation, ``host`` and ``box`` start and hold a box, ``proxy`` is
   an answer that lives in one, ``unwire`` reads what a box says, ``doctor`` attacks a box of this
   machine and prints what holds
-- in between: ``zygote`` (and ``watch``) has torch loaded, forks boxes and watches them;
+- in between: ``zygote`` (and ``watch``) has libraries loaded, forks boxes and watches them;
   ``request`` and ``wire`` are the two languages spoken
 - inside: ``lock`` (with ``bubblewrap``, ``landlock``, ``seccomp``, ``limits``, ``system``,
   ``paths``) locks a box before a learner's first byte is read; ``inside`` (with ``cells`` and

@@ -16,9 +16,7 @@ import struct
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from tutorlib.grading.box import proxy, request
 from tutorlib.grading.box.cells import Cell
@@ -29,6 +27,9 @@ from tutorlib.grading.box.limits import Limits
 from tutorlib.grading.box.unwire import read_frame
 from tutorlib.grading.box.wire import WireError
 from tutorlib.grading.guard import TimeLimitReached
+
+if TYPE_CHECKING:
+    import torch
 
 MAX_CALLED = 2 * 2**20  # bytes that a box may hand to a function which stayed here
 _SLICE = 0.1  # seconds of one wait, so that an interrupt from another thread is seen
@@ -126,7 +127,7 @@ class Box:
 
         def attach(value: torch.Tensor, output: int) -> torch.Tensor:
             slope = proxy.slopes(self, number, output, seconds)
-            return proxy.Through.apply(slope, value, *leaves) if leaves else value.requires_grad_()
+            return proxy.through(slope, value, leaves) if leaves else value.requires_grad_()
 
         def handle(frame: dict) -> dict | None:
             if frame.get("kind") == "callback":

@@ -22,6 +22,7 @@ from tutorlib.grading.box.limits import Limits
 
 START_SECONDS = 300.0  # importing torch on a slow, busy machine
 ANSWER_SECONDS = 20.0  # for a fork, or an end
+_OWN = ("tutorlib.grading.box.zygote", "tutorlib.grading.box.inside")  # the process's own modules
 _slots = itertools.count()
 # A process that dies with its parent dies with the *thread* that started it: this one stays.
 _launcher = concurrent.futures.ThreadPoolExecutor(1, "tutorlib-box-launcher")
@@ -40,7 +41,7 @@ class Host:
 
         ``modules`` are imported before any box is made; ``wait`` until they are.
         """
-        preload.keep_bytecode(modules)
+        preload.keep_bytecode((*modules, *_OWN))
         self._loaded = set(modules)
         self._control, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         inner = paths.python("tutorlib.grading.box.zygote", str(other.fileno()), way,

@@ -20,11 +20,14 @@ from pathlib import Path
 from tutorlib.grading.exercise import Exercise
 
 NEEDED = ("numpy", "torch")
+BARE = ("numpy",)  # where nothing has to do with tensors: torch takes seconds to load
 # What torch loads late: for gradients that come with weights, and for optimisers.
 _GRADIENTS = ("torch.fx.experimental.symbolic_shapes",)
 _OPTIMISERS = (*_GRADIENTS, "torch._dynamo")
+_ROOT = Path(__file__).resolve().parents[3]
 LONGEST_KEPT = 100_000  # characters of a text that is remembered: learners' may be of any length
 _BY_TEXT = {
+    r"\btorch\b": ("torch",),
     r"\b(autograd|requires_grad)\b|\.(backward|grad)\(": _GRADIENTS,
     r"\boptim\b": _OPTIMISERS,
     r"\b(import|from) scipy\b": ("scipy.optimize", "scipy.special"),
@@ -53,6 +56,17 @@ def _asked(text: str) -> frozenset[str]:
     return frozenset(pattern for pattern in _BY_TEXT if re.search(pattern, text))
 
 
+def usual_modules(slugs: Iterable[str]) -> tuple[str, ...]:
+    """Return what boxes for exercises of these units are to have from the start.
+
+    The units' files are read for that, not run; ``NEEDED`` for no units.
+    """
+    places = [_ROOT / "tutorlib" / "exercises" / slug for slug in slugs]
+    files = [file for place in places for file in (place.with_suffix(".py"), *place.rglob("*.py"))]
+    texts = [file.read_text(encoding="utf-8") for file in files if file.is_file()]
+    return NEEDED if not texts or modules_for(texts) else BARE
+
+
 def graders_text(exercise: Exercise) -> str:
     """Return the source of the modules that define an exercise's cases and oracle."""
     makers = (exercise.cases, exercise.oracle)
@@ -68,7 +82,6 @@ def _source(name: str) -> str:
         return ""
 
 
-_ROOT = Path(__file__).resolve().parents[3]
 _seen_to: set[str] = set()
 
 
@@ -81,7 +94,7 @@ def keep_bytecode(modules: Iterable[str]) -> None:
     missing = [name for name in modules if name not in _seen_to and not _is_compiled(name)]
     _seen_to.update(modules)
     if missing:
-        code = f"import sys; sys.path.append({str(_ROOT)!r})\nimport {', '.join(missing)}"
+        code = f"import sys; sys.path.insert(0, {str(_ROOT)!r})\nimport {', '.join(missing)}"
         subprocess.run([sys.executable, "-I", "-c", code], check=False, stdin=subprocess.DEVNULL,
                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 

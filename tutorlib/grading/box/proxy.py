@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import builtins
 import dataclasses
+import functools
 import re
+import sys
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch.autograd.function import once_differentiable
 
 from tutorlib import errors
 from tutorlib.grading.box.errors import BoxError
+from tutorlib.grading.tensors import is_tensor
 
 if TYPE_CHECKING:
+    import torch
+
     from tutorlib.grading.box.box import Box
 
 
@@ -56,9 +60,8 @@ def _changes(changed: Any, count: int, kwargs: dict) -> list[tuple]:
 
 def write_back(old: Any, new: Any) -> None:
     """Make ``old`` hold what its twin in the box holds, as far as it can be changed at all."""
-    if isinstance(old, torch.Tensor) and isinstance(new, torch.Tensor):
-        with torch.no_grad():
-            old.data = new.detach().to(old.dtype)
+    if is_tensor(old) and is_tensor(new):
+        old.data = new.detach().to(old.dtype)
     elif isinstance(old, np.ndarray) and isinstance(new, np.ndarray) and old.shape == new.shape:
         old[...] = new.astype(old.dtype)
     elif type(old) is list and type(new) is list:
@@ -75,27 +78,40 @@ def write_back(old: Any, new: Any) -> None:
                 write_back(getattr(old, field.name), new[field.name])
 
 
-class Through(torch.autograd.Function):
-    """A tensor from a box, differentiable: its derivative is asked of the box when it is needed."""
+def through(slope: Callable, value: torch.Tensor, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Return ``value``, a differentiable function of ``inputs`` in a box.
 
-    @staticmethod
-    def forward(ctx, slope, value, *inputs):
-        """Return ``value``; ``slope(gradient)`` gives one gradient, or None, per input."""
-        ctx.slope, ctx.like = slope, [(x.shape, x.dtype) for x in inputs]
-        return value.clone()
+    ``slope(gradient)`` asks there for one gradient, or None, per input, when it is needed.
+    """
+    return _through().apply(slope, value, *inputs)
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, gradient):
-        """Ask for the product of ``gradient`` with the derivative."""
-        found = ctx.slope(gradient)
-        if type(found) is not list or len(found) != len(ctx.like):
-            raise BoxError("the box sent gradients for another number of inputs")
-        for slope, (shape, dtype) in zip(found, ctx.like, strict=True):
-            if slope is not None and not (isinstance(slope, torch.Tensor)
-                                          and slope.shape == shape and slope.dtype == dtype):
-                raise BoxError("the box sent a gradient of another shape or type than its input")
-        return (None, None, *found)
+
+@functools.cache
+def _through() -> type[torch.autograd.Function]:
+    """Return the function of torch's that does it."""
+    import torch
+    from torch.autograd.function import once_differentiable
+
+    class Through(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, slope, value, *inputs):
+            ctx.slope, ctx.like = slope, [(x.shape, x.dtype) for x in inputs]
+            return value.clone()
+
+        @staticmethod
+        @once_differentiable
+        def backward(ctx, gradient):
+            found = ctx.slope(gradient)
+            if type(found) is not list or len(found) != len(ctx.like):
+                raise BoxError("the box sent gradients for another number of inputs")
+            for slope, (shape, dtype) in zip(found, ctx.like, strict=True):
+                if slope is not None and not (is_tensor(slope) and slope.shape == shape
+                                              and slope.dtype == dtype):
+                    raise BoxError("the box sent a gradient of another shape or type than its "
+                                   "input")
+            return (None, None, *found)
+
+    return Through
 
 
 def slopes(box: Box, graph: int, output: int, seconds: float):
@@ -117,14 +133,12 @@ def _known_errors() -> dict[str, type[Exception]]:
 
     Not those that end an iteration: ``all(map(holds, map(answer, cases)))`` would be true of none.
     """
-    kinds = [*vars(builtins).values(), *vars(errors).values(), np.linalg.LinAlgError,
-             torch.linalg.LinAlgError, torch.OutOfMemoryError]
+    torch = sys.modules.get("torch")
+    theirs = [torch.linalg.LinAlgError, torch.OutOfMemoryError] if torch else []
+    kinds = [*vars(builtins).values(), *vars(errors).values(), np.linalg.LinAlgError, *theirs]
     return {kind.__name__: kind for kind in kinds
             if isinstance(kind, type) and issubclass(kind, Exception)
             and not issubclass(kind, StopIteration | StopAsyncIteration)}
-
-
-_KNOWN = _known_errors()
 
 
 def rebuilt(reply: dict) -> Exception:
@@ -134,7 +148,7 @@ def rebuilt(reply: dict) -> Exception:
     args = args[:3] if type(args) is list else []
     if not all(type(a) in (bool, int, float, str, type(None)) for a in args):
         args = []
-    kind = _KNOWN.get(name) or type(name, (LearnerError,), {})
+    kind = _known_errors().get(name) or type(name, (LearnerError,), {})
     error = remade(kind, [a[:500] if type(a) is str else a for a in args])
     error.learner_lines = _text(reply.get("lines"), 1500)
     return error

@@ -12,17 +12,18 @@ import io
 import pickle
 import types
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+from tutorlib.grading.box.wire import dtype_name, raw_bytes
+from tutorlib.grading.tensors import is_generator, is_tensor
 
-from tutorlib.grading.box.wire import DTYPES, raw_bytes
+if TYPE_CHECKING:
+    import torch
 
-_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 _STAY = ("tutorlib.exercises", "tutorlib.grading", "tests", "conftest", "__main__")
 _IMPORTED = ("numpy", "torch", "tutorlib", "copyreg", "math", "operator", "builtins", "_operator")
 _BY_PICKLE = frozenset((type(None), bool, int, float, complex, str, bytes, tuple, list, dict))
-_PLAIN = (bool, int, float, str, type(None), torch.Tensor, tuple, list, dict)
+_PLAIN = (bool, int, float, str, type(None), tuple, list, dict)
 
 
 class Sender(pickle.Pickler):
@@ -49,16 +50,16 @@ class Sender(pickle.Pickler):
         return sent
 
     def _sent(self, value: Any) -> tuple | None:
-        if isinstance(value, torch.Tensor):
+        if is_tensor(value):
             return self._tensor(value)
-        if isinstance(value, torch.Generator):
+        if is_generator(value):
             return ("generator", len(self._alive), value.get_state().numpy().tobytes())
         if not _stays(value):
             return None
         attributes = {}
         if dataclasses.is_dataclass(value):
             attributes = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-        attributes = {k: v for k, v in attributes.items() if isinstance(v, _PLAIN)}
+        attributes = {k: v for k, v in attributes.items() if isinstance(v, _PLAIN) or is_tensor(v)}
         number = None
         if callable(value):
             number = len(self.callables)
@@ -68,7 +69,7 @@ class Sender(pickle.Pickler):
     def _tensor(self, value: torch.Tensor) -> tuple:
         number = len(self.tensors)
         self.tensors.append(value)
-        return ("tensor", len(self._alive), _NAMES[value.dtype], tuple(value.shape),
+        return ("tensor", len(self._alive), dtype_name(value.dtype), tuple(value.shape),
                 raw_bytes(value), value.requires_grad, number)
 
 
@@ -110,15 +111,17 @@ class Receiver(pickle.Unpickler):
         return self._made[sent[1]]
 
     def _make(self, sent: tuple) -> Any:
+        if sent[0] == "stand-in":
+            kind = CallableStandIn if sent[2] is not None else StandIn
+            return kind(self._call, *sent[2:])
+        import torch
+
         if sent[0] == "generator":
             generator = torch.Generator()
             generator.set_state(torch.frombuffer(bytearray(sent[2]), dtype=torch.uint8))
             return generator
-        if sent[0] == "stand-in":
-            kind = CallableStandIn if sent[2] is not None else StandIn
-            return kind(self._call, *sent[2:])
         _, _, name, shape, data, needs_grad, number = sent
-        dtype = DTYPES[name]
+        dtype = getattr(torch, name)
         made = torch.frombuffer(bytearray(data), dtype=dtype).reshape(shape) if data else (
             torch.empty(shape, dtype=dtype))
         if needs_grad:

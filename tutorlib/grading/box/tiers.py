@@ -81,7 +81,7 @@ TIERS = (BUBBLEWRAP, LANDLOCK)
 
 _PROBE = """
 import socket
-import torch
+import LIBRARY as library
 
 def reads(path):
     try:
@@ -99,7 +99,7 @@ def connects():
 
 def adds():
     import colorsys  # read from disk, by the user that the box runs as
-    return torch.ones(3).sum()
+    return library.ones(3).sum()
 """
 
 
@@ -120,15 +120,15 @@ def own_host(tier: Tier, preload: Sequence[str] = NEEDED) -> Host:
     return host
 
 
-def start_early(name: str = "") -> None:
+def start_early(name: str = "", preload: Sequence[str] = NEEDED) -> None:
     """Start what ``own_host`` will return, of the tier ``name`` or the one that is likely to work.
 
-    It loads torch while the caller does, who has to load it too.
+    It loads ``preload`` while the caller does, who has to load it too.
     """
     for tier in TIERS:
         if name in ("", tier.name) and tier.lacks() is None:
             with contextlib.suppress(BoxError):  # told by whoever needs it
-                _hosts()[tier] = tier.launch()
+                _hosts()[tier] = tier.launch(preload)
             return
 
 
@@ -141,18 +141,20 @@ def fault(tier: Tier, preload: Sequence[str] = NEEDED) -> str | None:
     """Return why a tier does not work on this machine, or None; found by running a real box."""
     if tier not in _faults:
         try:
-            _faults[tier] = tier.lacks() or _try_box(own_host(tier, preload))
+            _faults[tier] = tier.lacks() or _try_box(own_host(tier, preload), preload)
         except Exception as problem:
             _faults[tier] = f"a box does not work: {type(problem).__name__}: {problem}"
     return _faults[tier]
 
 
-def _try_box(host: Host) -> str | None:
-    """Return what a box of ``host`` fails to do or to prevent, or None."""
-    from tutorlib.grading.box.box import Box  # and torch with it
+def _try_box(host: Host, modules: Sequence[str]) -> str | None:
+    """Return what a box of ``host`` with ``modules`` fails to do or to prevent, or None."""
+    from tutorlib.grading.box.box import Box
 
+    host.load(modules)
+    library = "torch" if "torch" in modules else "numpy"
     with tempfile.NamedTemporaryFile() as secret, Box(host, Limits()) as box:
-        problem = box.load([Cell(_PROBE)])[0]
+        problem = box.load([Cell(_PROBE.replace("LIBRARY", library))])[0]
         if problem is not None:
             return f"Python does not work in it: {problem}"
         if box.answer("reads", 10)(secret.name):
@@ -160,14 +162,14 @@ def _try_box(host: Host) -> str | None:
         if box.answer("connects", 10)():
             return "a box can open sockets"
         if float(box.answer("adds", 30)()) != 3.0:
-            return "torch does not work in it"
+            return f"{library} does not work in it"
     return None
 
 
-def passed_over(name: str) -> list[str]:
+def passed_over(name: str, preload: Sequence[str] = NEEDED) -> list[str]:
     """Return why the tiers that are stronger than ``name`` do not work here."""
     stronger = itertools.takewhile(lambda tier: tier.name != name, TIERS)
-    return [f"{tier.name}: {found}" for tier in stronger if (found := fault(tier))]
+    return [f"{tier.name}: {found}" for tier in stronger if (found := fault(tier, preload))]
 
 
 def best_tier(preload: Sequence[str] = NEEDED) -> Tier:
@@ -183,7 +185,7 @@ def best_tier(preload: Sequence[str] = NEEDED) -> Tier:
 
 
 def open_box(tier: Tier | None = None, limits: Limits | None = None,
-             modules: Sequence[str] = ()) -> Box:
+             modules: Sequence[str] = NEEDED) -> Box:
     """Open a box of ``tier`` (the best that works) with ``limits``; close it after use.
 
     ``modules`` are imported before, where they are not yet.
@@ -193,6 +195,6 @@ def open_box(tier: Tier | None = None, limits: Limits | None = None,
     """
     from tutorlib.grading.box.box import Box
 
-    host = own_host(best_tier() if tier is None else tier)
+    host = own_host(best_tier(modules) if tier is None else tier, modules)
     host.load(modules)
     return Box(host, limits or Limits())

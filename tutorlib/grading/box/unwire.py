@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from tutorlib.grading.box.wire import (
     ARRAYS,
@@ -28,6 +27,10 @@ from tutorlib.grading.box.wire import (
     check_key,
     count_nodes,
 )
+from tutorlib.grading.tensors import is_tensor
+
+if TYPE_CHECKING:
+    import torch
 
 
 def read_frame(read: Callable[[int], bytes],
@@ -151,22 +154,28 @@ def _dict(tree, left, grad, depth) -> dict:
 
 def _pair(tree, left, grad, depth):
     items = _items(tree[2], left, grad, depth)
-    kind = PAIRS.get(tree[1]) if type(tree[1]) is str else None
-    if kind is None or len(items) != 2 or not all(isinstance(i, torch.Tensor) for i in items):
+    known = type(tree[1]) is str and tree[1] in PAIRS
+    if not known or len(items) != 2 or not all(map(is_tensor, items)):
         raise WireError("a pair that torch does not have")
-    return kind(items)
+    import torch
+
+    return getattr(torch.return_types, tree[1])(items)
 
 
-def _checked(dtypes: dict, name, shape, left: list[bytes], itemsize: Callable) -> tuple:
-    """Return (dtype, shape, buffer) after shape times item size was found to be the length."""
-    dtype = dtypes.get(name) if type(name) is str else None
-    if dtype is None:
+def _checked(dtypes: Collection[str], find: Callable, tree, left: list[bytes]) -> tuple:
+    """Return (dtype, shape, buffer) after shape times item size was found to be the length.
+
+    ``find`` returns the dtype of a name that is among ``dtypes``.
+    """
+    name, shape = tree[1], tree[2]
+    if type(name) is not str or name not in dtypes:
         raise WireError(f"a dtype {name!r:.40} that is not on the list")
     _check_shape(shape)
     if not left:
         raise WireError("a value without its buffer")
     buffer = left.pop()
-    if math.prod(shape) * itemsize(dtype) != len(buffer):
+    dtype = find(name)
+    if math.prod(shape) * dtype.itemsize != len(buffer):
         raise WireError(f"a buffer of {len(buffer)} bytes for shape {tuple(shape)}")
     return dtype, tuple(shape), buffer
 
@@ -181,8 +190,16 @@ def _check_shape(shape) -> None:
         raise WireError("a shape that is too large")
 
 
+def _torch_dtype(name: str) -> torch.dtype:
+    import torch
+
+    return getattr(torch, name)
+
+
 def _tensor(tree, left, grad, depth) -> torch.Tensor:
-    dtype, shape, buffer = _checked(DTYPES, tree[1], tree[2], left, lambda d: d.itemsize)
+    dtype, shape, buffer = _checked(DTYPES, _torch_dtype, tree, left)
+    import torch
+
     flat = torch.frombuffer(bytearray(buffer), dtype=torch.uint8) if buffer else torch.empty(
         0, dtype=torch.uint8)
     value = (flat != 0 if dtype is torch.bool else flat.view(dtype)).reshape(shape)
@@ -196,7 +213,7 @@ def _tensor(tree, left, grad, depth) -> torch.Tensor:
 
 
 def _array(tree, left, grad, depth):
-    dtype, shape, buffer = _checked(ARRAYS, tree[1], tree[2], left, lambda d: d.itemsize)
+    dtype, shape, buffer = _checked(ARRAYS, ARRAYS.__getitem__, tree, left)
     if tree[3] is not None or (tree[0] == "n" and shape):
         raise WireError("an array with a gradient, or a scalar with a shape")
     raw = np.frombuffer(bytearray(buffer), dtype=np.uint8 if dtype.kind == "b" else dtype)

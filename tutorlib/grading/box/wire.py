@@ -21,10 +21,14 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
+
+from tutorlib.grading.tensors import is_tensor
+
+if TYPE_CHECKING:
+    import torch
 
 MAGIC = b"TLBX\x01\0\0\0"
 HEADER = struct.Struct("<8sII")
@@ -36,19 +40,14 @@ MAX_BYTES = 64 * 2**20  # of all buffers together
 MAX_DIMS = 16
 MAX_DIGITS = 400  # of an integer
 
-DTYPES = {
-    "bool": torch.bool, "uint8": torch.uint8, "int8": torch.int8, "int16": torch.int16,
-    "int32": torch.int32, "int64": torch.int64, "float16": torch.float16,
-    "bfloat16": torch.bfloat16, "float32": torch.float32, "float64": torch.float64,
-    "complex64": torch.complex64, "complex128": torch.complex128,
-}
+DTYPES = (  # of tensors, by their names in torch
+    "bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64",
+    "complex64", "complex128")
 ARRAYS = {name: np.dtype(name) for name in (
     "bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64",
     "float16", "float32", "float64", "complex64", "complex128")}
-PAIRS = {name: getattr(torch.return_types, name) for name in (
-    "max", "min", "sort", "topk", "median", "nanmedian", "mode", "kthvalue", "cummax", "cummin")}
-_DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
-_PAIR_NAMES = {kind: name for name, kind in PAIRS.items()}
+PAIRS = (  # of values and indices, by their names in torch.return_types
+    "max", "min", "sort", "topk", "median", "nanmedian", "mode", "kthvalue", "cummax", "cummin")
 
 
 class WireError(Exception):
@@ -91,7 +90,7 @@ def _node(value, buffers, grad, depth):
                               "itself?) and cannot be sent to the grader")
     if value is None or value is True or value is False:
         return value
-    if isinstance(value, torch.Tensor):
+    if is_tensor(value):
         return _tensor_node(value, buffers, grad)
     if isinstance(value, np.ndarray | np.generic):
         return _array_node(value, buffers)
@@ -116,8 +115,8 @@ def _int_node(value: int) -> int:
 def _container_node(value, buffers, grad, depth):
     """Return the tree of a list, tuple, set or dict."""
     kind = type(value)
-    if kind in _PAIR_NAMES:
-        return ["p", _PAIR_NAMES[kind], [_node(v, buffers, grad, depth) for v in value]]
+    if kind.__module__ == "torch.return_types" and kind.__name__ in PAIRS:
+        return ["p", kind.__name__, [_node(v, buffers, grad, depth) for v in value]]
     for tag, base in (("l", list), ("t", tuple), ("s", set | frozenset)):
         if isinstance(value, base):
             return [tag, [_node(item, buffers, grad, depth) for item in value]]
@@ -143,13 +142,20 @@ def check_key(key, error) -> None:
         raise error(f"a key of type {type(key).__name__} cannot be sent; use strings or numbers")
 
 
+def dtype_name(dtype: torch.dtype) -> str:
+    """Return a dtype's name, as in ``DTYPES``."""
+    return str(dtype).removeprefix("torch.")
+
+
 def _tensor_node(value: torch.Tensor, buffers, grad):
     """Return a tensor's tree; its bytes go to the buffers."""
+    import torch
+
     plain = value.detach().as_subclass(torch.Tensor)
     if plain.layout != torch.strided:
         plain = plain.to_dense()
-    name = _DTYPE_NAMES.get(plain.dtype)
-    if name is None or plain.device.type == "meta":
+    name = dtype_name(plain.dtype)
+    if name not in DTYPES or plain.device.type == "meta":
         raise UnsendableError(f"a tensor of type {plain.dtype} on {plain.device} cannot be sent "
                               "to the grader")
     buffers.append(raw_bytes(plain))
@@ -159,6 +165,8 @@ def _tensor_node(value: torch.Tensor, buffers, grad):
 
 def raw_bytes(value: torch.Tensor) -> bytes:
     """Return the entries of a dense tensor, bit for bit, in row-major order."""
+    import torch
+
     plain = value.detach().cpu().resolve_conj().resolve_neg()
     if plain.dtype != torch.bfloat16:  # which numpy does not know
         return plain.numpy().tobytes()

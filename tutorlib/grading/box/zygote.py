@@ -1,4 +1,4 @@
-"""The pristine process: it has torch loaded, forks a locked-in child per submission, watches it.
+"""The pristine process: it loads libraries, forks a locked-in child per submission, watches it.
 
 Importing torch takes seconds, a fork of a process that has it milliseconds. This process reads no
 learner's byte. It speaks with the grader over one socket whose messages are JSON:
@@ -42,21 +42,12 @@ def main() -> None:
     if sys.argv[2] == lock.WALLED:  # nothing can be written out here, /tmp neither
         prctl(PR_SET_PDEATHSIG, SIGKILL)
         tempfile.tempdir = "/tmp"  # and modules that ask for a place at import are not to fail
-    _import_first()
+    # torch makes this folder when some of it is imported; /tmp is there, and read-only out here
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", "/tmp")
     load([*sys.argv[4].split(","), "tutorlib.grading.box.inside"])
     prctl(PR_SET_DUMPABLE, 0)  # a process of the same user may not look into it
     zygote.send({"ready": os.getpid()})
     zygote.serve()
-
-
-def _import_first() -> None:
-    """Prepare torch, which every box needs."""
-    # torch makes this folder when some of it is imported; /tmp is there, and read-only out here
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", "/tmp")
-    import torch
-
-    torch.set_num_threads(1)
-    torch.ones(2, 2).sum()  # it looks at the processor now: in a box it could not
 
 
 def load(names: list[str]) -> None:
@@ -68,6 +59,9 @@ def load(names: list[str]) -> None:
             importlib.import_module(name)
         except ImportError:
             traceback.print_exc()
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)
+        torch.ones(2, 2).sum()  # it looks at the processor now: in a box it could not
     curtain.prepare()
     gc.collect()
     gc.freeze()  # a collection in a box would touch, and so copy, all that is loaded here

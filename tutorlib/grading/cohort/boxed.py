@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any
 from tutorlib.grading.box import Box, BoxDiedError, Cell, best_tier, open_box
 from tutorlib.grading.box import Limits as BoxLimits
 from tutorlib.grading.box.clock import PATIENCE
-from tutorlib.grading.box.preload import graders_text, modules_for
+from tutorlib.grading.box.preload import NEEDED, graders_text, modules_for
 from tutorlib.grading.box.tiers import TIERS
 from tutorlib.grading.cohort.answers import Piece
 from tutorlib.grading.cohort.names import clean_text
@@ -25,9 +26,9 @@ class Boxed:
 
     patience = PATIENCE
 
-    def __init__(self, tier: str, limits: Limits):
-        """Nothing is open before ``load``, which says what the box has to have."""
-        self.tier = tier
+    def __init__(self, tier: str, limits: Limits, modules: tuple[str, ...] = NEEDED):
+        """Nothing is open before ``load``, which says what the box has to have besides modules."""
+        self.tier, self._modules = tier, modules
         self._limits = BoxLimits(memory=limits.memory << 20,
                                  cpu_seconds=max(1, round(limits.seconds)))
         self._box: Box | None = None
@@ -57,7 +58,8 @@ class Boxed:
         """Open the box and run pieces in it; raises BoxError where it cannot be opened."""
         texts = (*(piece.source for piece in pieces), *exercise.forbidden, graders_text(exercise))
         tier = next(t for t in TIERS if t.name == self.tier)
-        self._box = open_box(tier, self._limits, modules_for(texts))
+        more = [*modules_for(texts), *["torch"] * ("torch" in sys.modules)]  # as the graders have
+        self._box = open_box(tier, self._limits, tuple(dict.fromkeys((*self._modules, *more))))
         self._opened = time.monotonic()
         cells = [Cell(piece.source, f"cell {piece.cell}") for piece in pieces]
         try:
@@ -82,16 +84,17 @@ class Boxed:
 
 @dataclass(frozen=True)
 class Boxes:
-    """Opens boxes of a tier; can be sent to another process."""
+    """Opens boxes of a tier, which have modules loaded; can be sent to another process."""
 
     tier: str
+    modules: tuple[str, ...] = NEEDED
 
     def __call__(self, limits: Limits) -> Boxed:
         """Return a runner in a box."""
-        return Boxed(self.tier, limits)
+        return Boxed(self.tier, limits, self.modules)
 
 
-def boxes() -> tuple[OpenRunner, str]:
+def boxes(modules: tuple[str, ...] = NEEDED) -> tuple[OpenRunner, str]:
     """Return (how to open a box, its tier); raises NoBoxError, saying what each tier lacks."""
-    tier = best_tier()
-    return Boxes(tier.name), tier.name
+    tier = best_tier(modules)
+    return Boxes(tier.name, modules), tier.name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import stat
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from tutorlib.grading.cohort.collect import names_of_others
 from tutorlib.grading.cohort.course import read_course
 from tutorlib.grading.cohort.feedback import count
 from tutorlib.grading.cohort.runners import Limits, Trusted
+from tutorlib.syllabus import find_unit
 
 _WRITTEN = {"report.html": "the class, to open first", "feedback": "pages to hand back",
             "grades.csv": "a line for each exercise", "gradebook.csv": "a line for each learner"}
@@ -29,7 +31,7 @@ def grade(submissions: Path, out: Path, *, seed_file: Path | None, units: tuple[
     if not trust:
         _keep_apart(submissions, out, how["seed_file"])
     with _cluster(scheduler, tls, trust) if scheduler else contextlib.nullcontext() as cluster:
-        open_runner, tier = (None, cluster.tier) if cluster else runner(trust)
+        open_runner, tier = (None, cluster.tier) if cluster else runner(trust, units)
         with _Bar() as bar, _interruptible(bar):
             graded = grade_cohort(submissions, out, Settings(
                 open_runner, tier, cluster=cluster, alone=not trust, **how), bar.show)
@@ -53,22 +55,26 @@ def _cluster(address: str, tls: tuple[str, str, str], trust: bool):
     return Cluster(address, Tls(*tls), _say)
 
 
-def runner(trust: bool):
-    """Return (how to open a runner, its tier); refuse when nothing confines the code."""
+def runner(trust: bool, units: tuple[str, ...] = ()):
+    """Return (how to open a runner for units, its tier); refuse when nothing confines the code."""
     if trust:
         _say("The submissions are trusted: their code runs with your rights and can read your "
              "files. Do this only for authors whom you would lend your account to.")
         return Trusted, Trusted.tier
     from tutorlib.grading.box import NoBoxError
+    from tutorlib.grading.box.preload import usual_modules
     from tutorlib.grading.box.tiers import passed_over
     from tutorlib.grading.cohort.boxed import boxes
 
+    modules = usual_modules(find_unit(name).slug for name in units)
+    for name in modules:  # graders need them, too: while the process that makes boxes loads them
+        importlib.import_module(name)
     try:
-        open_runner, tier = boxes()
+        open_runner, tier = boxes(modules)
     except NoBoxError as problem:
         raise GradingError(f"{problem}. If you trust the authors as you would trust them with "
                            "your account, give --trust-submissions.") from problem
-    for reason in passed_over(tier):
+    for reason in passed_over(tier, modules):
         _say(f"Boxes are of the tier {tier}. A stronger one does not work here: {reason}.")
     return open_runner, tier
 
@@ -130,22 +136,25 @@ class _Bar:
     """A progress bar on a terminal; elsewhere nothing until the end."""
 
     done, of = 0, 0
+    _bar = None
 
     def __enter__(self):
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-        console = Console(stderr=True)
-        self._bar = Progress("Grading", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-                             console=console, disable=not console.is_terminal)
-        self._bar.start()
-        self._task = self._bar.add_task("grading", total=None)
+            self._bar = Progress("Grading", BarColumn(), MofNCompleteColumn(),
+                                 TimeRemainingColumn(), console=Console(stderr=True))
+            self._bar.start()
+            self._task = self._bar.add_task("grading", total=None)
         return self
 
     def show(self, done: int, of: int) -> None:
         """Show that ``done`` of ``of`` notebooks are graded."""
         self.done, self.of = done, of
-        self._bar.update(self._task, completed=done, total=of)
+        if self._bar:
+            self._bar.update(self._task, completed=done, total=of)
 
     def __exit__(self, *problem):
-        self._bar.stop()
+        if self._bar:
+            self._bar.stop()

@@ -16,8 +16,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-
-import yaml
+from typing import Any
 
 from tutorlib.errors import GradingError
 from tutorlib.grading.cohort.entry import METADATA, Entry
@@ -66,7 +65,7 @@ def handed_in(found: Sequence[Entry]) -> dict[str, HandedIn]:
 def _told(data: bytes) -> dict[str, HandedIn]:
     """Read the file."""
     told = {}
-    for folder, about in (yaml.load(data, _Loader) or {}).items():
+    for folder, about in (_read(data) or {}).items():
         people = [_learner(who) for who in about[":submitters"]]
         if people:
             told[str(folder)] = HandedIn(tuple(people), _time(about.get(":created_at")))
@@ -92,17 +91,19 @@ def _time(said: object) -> datetime | None:
     return when if when.tzinfo else when.astimezone()
 
 
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
-    """Makes plain values only, of things with Ruby's tags too."""
+def _read(data: bytes) -> Any:
+    """Return the plain values of a YAML file, those with a tag of Ruby's as if it had none."""
+    import yaml  # few folders have such a file, and loading this takes a while
 
+    class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+        pass
 
-def _plain_value(loader: _Loader, tag: str, node: yaml.Node) -> object:
-    """Read what has a tag as if it had none."""
-    if isinstance(node, yaml.MappingNode):
-        return loader.construct_mapping(node, deep=True)
-    if isinstance(node, yaml.SequenceNode):
-        return loader.construct_sequence(node, deep=True)
-    return loader.construct_scalar(node)
+    def plain_value(loader: Loader, tag: str, node: yaml.Node) -> object:
+        if isinstance(node, yaml.MappingNode):
+            return loader.construct_mapping(node, deep=True)
+        if isinstance(node, yaml.SequenceNode):
+            return loader.construct_sequence(node, deep=True)
+        return loader.construct_scalar(node)
 
-
-_Loader.add_multi_constructor("!", _plain_value)
+    Loader.add_multi_constructor("!", plain_value)
+    return yaml.load(data, Loader)

@@ -7,6 +7,7 @@ process that ``multiprocessing`` allows no children. It ends as soon as its pare
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import queue
@@ -21,6 +22,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 
+from tutorlib.grading.box.preload import NEEDED
 from tutorlib.grading.cohort.grade import Plan, grade_notebook, unreadable
 from tutorlib.grading.cohort.runners import OpenRunner
 from tutorlib.grading.exercise import Exercise
@@ -74,6 +76,8 @@ def main() -> None:
         connection.send_bytes(json.dumps(event).encode())
 
     plan, open_runner = inbox.get()
+    for name in getattr(open_runner, "modules", NEEDED):  # which graders load, too
+        importlib.import_module(name)
     bound_own_memory()
     tell({"ready": True})
     while True:
@@ -137,9 +141,10 @@ class Worker:
     def __init__(self, plan: Plan, open_runner: OpenRunner):
         """Start it; it says that it is ready, or ends."""
         self.pipe, theirs = Pipe()
-        tier = getattr(open_runner, "tier", "")  # of its boxes, which load torch as it does
+        tier = getattr(open_runner, "tier", "")  # of its boxes, which load what it loads
         early = ("from tutorlib.grading.box.tiers import start_early; "
-                 f"start_early({tier!r}); ") if tier and sys.platform == "linux" else ""
+                 f"start_early({tier!r}, {getattr(open_runner, 'modules', NEEDED)!r}); "
+                 ) if tier and sys.platform == "linux" else ""
         code = (f"import sys; sys.path[:] = {sys.path!r}; {early}"
                 "from tutorlib.grading.cohort.worker import main; main()")
         with theirs:

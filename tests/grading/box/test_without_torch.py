@@ -1,0 +1,105 @@
+"""Questions about numbers and arrays are graded without torch, with the same verdicts."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from tutorlib.grading.box.tiers import TIERS
+from tutorlib.grading.compare import as_array, as_tensor, compare
+
+GRADES = """
+import json, sys
+import numpy as np
+from tutorlib.grading import Case, Exercise, Mutant, Variant
+from tutorlib.grading.box import Cell, open_box
+from tutorlib.grading.box.preload import BARE
+from tutorlib.grading.box.tiers import TIERS
+from tutorlib.grading.judge import evaluate
+
+def total(values, factor):
+    return np.cumsum(values) * factor
+
+exercise = Exercise(
+    id="start_here.total", title="Total", points=1, minutes=1, difficulty=1, reference=total,
+    oracle=lambda values, factor: np.array([sum(values[:i + 1]) * factor for i in range(3)]),
+    hand=Case((np.array([1.0, 2.0, 4.0]), 2), expected=np.array([2.0, 6.0, 14.0])),
+    cases=lambda generator: [Case((generator.normal(size=3), 3)) for _ in range(3)],
+    generator=np.random.default_rng, mutants=(Mutant("no factor", lambda values, factor: values
+                                                     .cumsum(), "Times the factor."),),
+    variants=(Variant("numpy", total),), hints=("a", "b", "c"), why="Sums.")
+tier = next(t for t in TIERS if t.name == sys.argv[1])
+told = {}
+for name, (source, modules) in json.load(sys.stdin).items():
+    with open_box(tier, modules=(*BARE, *modules)) as box:
+        problem = box.load([Cell(source)])[0]
+        result = evaluate(exercise, box.answer("total", 30), 5)
+        known = result.mistake.name if result.mistake else ""
+        told[name] = [result.outcome, result.stage, known, problem, "torch" in sys.modules]
+print(json.dumps(told))
+"""
+NUMPY = "import numpy as np\ndef total(values, factor):\n    return {}"
+ANSWERS = {  # source, what its box has loaded besides numpy
+    "right": (NUMPY.format("np.cumsum(values) * factor"), []),
+    "as a list": (NUMPY.format("[float(x) for x in np.cumsum(values) * factor]"), []),
+    "a known mistake": (NUMPY.format("values.cumsum()"), []),
+    "wrong": (NUMPY.format("values * factor"), []),
+    "of another shape": (NUMPY.format("np.ones((2, 2))"), []),
+    "changes its input": (NUMPY.format("values.sort() or np.cumsum(values) * factor"), []),
+    "raises": (NUMPY.format("np.linalg.inv(np.zeros((2, 2)))"), []),
+    "looks for torch": ("import sys\ndef total(values, factor):\n"
+                        "    return values if 'torch' in sys.modules else 1 / 0", []),
+    "a pair that cannot be": (NUMPY.format("values[:2].astype(object)"), []),
+    "with torch": ("import torch\ndef total(values, factor):\n"
+                   "    return torch.from_numpy(values).cumsum(0) * factor", ["torch"]),
+    "with torch, unsaid": ("def total(values, factor):\n    torch = __import__('to' + 'rch')\n"
+                           "    return torch.from_numpy(values).cumsum(0) * factor", []),
+}
+
+
+@pytest.mark.slow
+def test_verdicts_are_the_same_and_torch_comes_with_the_first_tensor(host):
+    tier = next(tier.name for tier in TIERS if tier.way == host.way)
+    done = subprocess.run([sys.executable, "-c", GRADES, tier], input=json.dumps(ANSWERS),
+                          capture_output=True, text=True, check=True)
+    told = json.loads(done.stdout)
+    with_torch = {name for name, (*_, loaded) in told.items() if loaded}
+    assert with_torch == {"with torch", "with torch, unsaid"}
+    passed = {name for name, (outcome, *_) in told.items() if outcome == "passed"}
+    assert passed == {"right", "as a list", *with_torch}
+    assert told["a known mistake"][2] == "no factor"
+    stages = {name: stage for name, (_, stage, *_) in told.items()}
+    assert stages["of another shape"] == "shape" and stages["changes its input"] == "changed inputs"
+    for name in ("raises", "looks for torch", "a pair that cannot be"):
+        assert stages[name] == "error"
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int64, torch.float16,
+                                   torch.bfloat16, torch.float32, torch.float64, torch.complex128])
+def test_a_tensor_and_its_array_are_judged_alike(dtype):
+    values = torch.tensor([[1, 0], [2, 3]]).to(dtype)
+    array = as_array(values)
+    assert array.shape == (2, 2) and np.array_equal(array, torch.tensor([[1, 0], [2, 3]]).to(
+        dtype).to(torch.complex128).numpy())
+    assert as_tensor(values).dtype == dtype and as_tensor(values.requires_grad_(
+        dtype.is_floating_point)).requires_grad is False
+    for want in (values, array):
+        assert compare(values, want, 1e-6, 1e-8) is None
+        assert compare(array, want, 1e-6, 1e-8) is None
+    moved = array.copy()
+    moved[1, 0] = 1 - (dtype == torch.bool)
+    found = compare(moved, values, 1e-6, 1e-8)
+    assert found.kind == "value" and found.index == (1, 0)
+
+
+def test_infinite_missing_and_complex_numbers_are_told_apart():
+    inf, nan = float("inf"), float("nan")
+    want = np.array([inf, -inf, nan, 1.0])
+    assert compare(torch.tensor([inf, -inf, nan, 1.0]).double(), want, 1e-6, 1e-8) is None
+    found = compare([inf, inf, nan, 1.5], want, 1e-6, 1e-8)
+    assert found.index == (1,) and "2 of 4 entries differ, largest error inf" in found.message
+    assert compare(np.array([1 + 2j]), np.array([1 + 3j]), 1e-6, 1e-8).kind == "value"
+    assert "complex" in compare(np.array([1 + 2j]), np.array([1.0]), 1e-6, 1e-8).message
