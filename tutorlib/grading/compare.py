@@ -125,8 +125,8 @@ def _compare_values(array, want, rtol, atol, path) -> Difference | None:
 def as_array(value) -> np.ndarray | None:
     """Return a number, tensor or nested list as an array; None if it is none of these.
 
-    Python's own numbers become the widest of their kind, and bfloat16, which numpy does not know,
-    float32.
+    Python's own numbers become the widest of their kind, and short floats, some of which numpy does
+    not know, float32.
 
     >>> as_array([1.0, 2.0]).shape
     (2,)
@@ -134,8 +134,8 @@ def as_array(value) -> np.ndarray | None:
     try:
         if is_tensor(value):
             plain = as_tensor(value)
-            return (plain.float() if plain.dtype.itemsize == 2 and plain.is_floating_point()
-                    else plain).numpy()
+            short = plain.is_floating_point() and plain.dtype.itemsize < 4
+            return (plain.float() if short else plain).numpy()
         if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biufc":
             return np.asarray(value)
         if type(value) in (bool, int, float):
@@ -159,9 +159,9 @@ def as_tensor(value) -> torch.Tensor | None:
     try:
         if isinstance(value, torch.Tensor):
             with torch._C.DisableTorchFunctionSubclass():  # a subclass may answer what it likes
-                plain = value.detach().as_subclass(torch.Tensor)
-            dense = plain.to_dense() if plain.layout != torch.strided else plain
-            return dense.cpu().resolve_conj()
+                plain = value.detach()
+                dense = plain.to_dense() if plain.layout != torch.strided else plain
+                return dense.as_subclass(torch.Tensor).cpu().resolve_conj().resolve_neg()
         array = as_array(value)
         return None if array is None else torch.as_tensor(array)
     except Exception:

@@ -53,7 +53,8 @@ TENSORS = [
     torch.arange(6.0).reshape(2, 3), torch.zeros(0, 4), torch.tensor(3.5, dtype=torch.float64),
     torch.tensor([True, False]), torch.tensor([1 + 2j]).conj(), torch.arange(6).reshape(2, 3).T,
     torch.tensor(2.0).expand(1), torch.tensor(2.0).expand(3, 2), torch.zeros(2, 0).T,
-    torch.tensor([1.5], dtype=torch.bfloat16), torch.tensor([float("nan"), -0.0, math.inf]),
+    torch.tensor([1 + 2j]).conj().imag, torch.tensor([1.5], dtype=torch.bfloat16),
+    torch.tensor([float("nan"), -0.0, math.inf]),
 ]
 ARRAYS = [np.arange(6).reshape(2, 3).T, np.float64(2.5), np.bool_(True), np.zeros((0, 3)),
           np.array([1, 2], dtype=np.uint16), np.array([["a", "bc"], ["", "ü"]]),
@@ -85,6 +86,10 @@ def test_torchs_pairs_keep_their_names():
     pair = torch.tensor([[1.0, 3.0, 2.0]]).max(-1)
     back = there_and_back([pair, pair])
     assert type(back[0]) is torch.return_types.max and back[1].indices.tolist() == [1]
+
+
+def test_a_sparse_tensor_arrives_as_what_it_stands_for():
+    assert torch.equal(there_and_back(torch.eye(2).to_sparse()), torch.eye(2))
 
 
 def test_a_big_endian_array_arrives_with_its_values():

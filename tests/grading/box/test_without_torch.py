@@ -95,6 +95,15 @@ def test_a_tensor_and_its_array_are_judged_alike(dtype):
     assert found.kind == "value" and found.index == (1, 0)
 
 
+def test_views_of_tensors_are_read_as_what_they_show():
+    number = torch.tensor([1 + 2j, 3 - 1j]).conj()
+    assert number.imag.is_neg() and number.is_conj()
+    assert np.array_equal(as_array(number.imag), [-2, 1]) and as_array(number)[0] == 1 - 2j
+    assert np.array_equal(as_array(torch.eye(2).to_sparse()), np.eye(2))
+    assert as_array(torch.ones(1).to(torch.float8_e4m3fn)).dtype == np.float32
+    assert as_array(torch.empty(2, device="meta")) is None is as_array(torch.ones)
+
+
 def test_infinite_missing_and_complex_numbers_are_told_apart():
     inf, nan = float("inf"), float("nan")
     want = np.array([inf, -inf, nan, 1.0])

@@ -151,9 +151,8 @@ def _tensor_node(value: torch.Tensor, buffers, grad):
     """Return a tensor's tree; its bytes go to the buffers."""
     import torch
 
-    plain = value.detach().as_subclass(torch.Tensor)
-    if plain.layout != torch.strided:
-        plain = plain.to_dense()
+    plain = value.detach()
+    plain = (plain if plain.layout == torch.strided else plain.to_dense()).as_subclass(torch.Tensor)
     name = dtype_name(plain.dtype)
     if name not in DTYPES or plain.device.type == "meta":
         raise UnsendableError(f"a tensor of type {plain.dtype} on {plain.device} cannot be sent "
