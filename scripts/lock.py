@@ -19,8 +19,9 @@ BUILD_PARTS = ("nvidia", "cuda", "triton")  # a CUDA build of torch pins these i
 HEADER = """\
 # What the course was tested with: exact versions, used as constraints by `make setup`.
 # Written by `make lock` under Python {python} on {system}; torch is named without its build
-# (CPU or CUDA), which scripts/setup_env.py chooses.
+# (CPU or CUDA), which scripts/setup_env.py chooses. What only the tests need is marked.
 """
+FOR_TESTS = "  # tests"
 
 
 def closure(name: str, extras: tuple[str, ...]) -> dict[str, str]:
@@ -46,8 +47,10 @@ def closure(name: str, extras: tuple[str, ...]) -> dict[str, str]:
 def lock_text() -> str:
     """Return the whole lock file."""
     python = ".".join(platform.python_version_tuple()[:2])
+    used = closure("tutorlib", ())
     pins = sorted(closure("tutorlib", ("test",)).items())
-    lines = [f"{name}=={version}" for name, version in pins if not name.startswith(BUILD_PARTS)]
+    lines = [f"{name}=={version}" + FOR_TESTS * (name not in used) for name, version in pins
+             if not name.startswith(BUILD_PARTS)]
     return HEADER.format(python=python, system=platform.system()) + "\n".join(lines) + "\n"
 
 

@@ -158,7 +158,8 @@ def tested_versions() -> dict[str, str]:
         lines = (course_root() / "requirements.lock").read_text(encoding="utf-8").splitlines()
     except (LessonError, OSError):
         return {}
-    return dict(line.split("==") for line in lines if "==" in line)
+    pins = [line.partition("#")[0].strip() for line in lines]
+    return dict(pin.split("==") for pin in pins if pin)
 
 
 def installed_version(name: str) -> str | None:

@@ -26,7 +26,8 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
-PINS = dict(line.split("==") for line in LOCK.splitlines() if not line.startswith("#"))
+PINS = dict(line.partition("  #")[0].split("==") for line in LOCK.splitlines()
+            if not line.startswith("#"))
 
 
 def requirements() -> list[Requirement]:
