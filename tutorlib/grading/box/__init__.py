@@ -6,9 +6,9 @@
 
 The cases, the expected values and the comparison stay with the caller. What each file is about:
 
-- outside: ``tiers`` chooses the isolation, ``host`` and ``box`` start and hold a box, ``proxy`` is
-  an answer that lives in one, ``unwire`` reads what a box says, ``doctor`` attacks a box of this
-  machine and prints what holds
+- outside: ``tiers`` chooses the isolation, ``host`` and ``box`` (with ``pipes``) start and hold a
+  box, ``proxy`` is an answer that lives in one, ``unwire`` reads what a box says, ``doctor``
+  attacks a box of this machine and prints what holds
 - in between: ``zygote`` (and ``watch``) has libraries loaded, forks boxes and watches them;
   ``request`` and ``wire`` are the two languages spoken
 - inside: ``lock`` (with ``bubblewrap``, ``landlock``, ``seccomp``, ``limits``, ``system``,
