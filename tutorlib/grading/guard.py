@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tutorlib.grading.box.errors import TimeLimitReached
-from tutorlib.grading.tensors import is_generator, is_tensor
+from tutorlib.grading.tensors import is_generator, is_tensor, loaded_torch
 
 if TYPE_CHECKING:
     import torch
@@ -93,19 +93,24 @@ def _alarm(seconds: float):
     """Limit the body by SIGALRM, and give the former handler and its timer back."""
 
     def ring(signum, frame):
-        raise TimeLimitReached
+        if not over:
+            raise TimeLimitReached
 
+    over, start = False, time.monotonic()
+    rest, interval = signal.setitimer(signal.ITIMER_REAL, 0)  # no ring while handlers change
     former = signal.signal(signal.SIGALRM, ring)
-    start = time.monotonic()
-    rest, interval = signal.setitimer(signal.ITIMER_REAL, seconds, 0.2)
     try:
+        signal.setitimer(signal.ITIMER_REAL, seconds, 0.2)
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, former)
-        if rest:  # whose time ran out meanwhile rings at once
-            rest = max(rest - (time.monotonic() - start), 1e-3)
-            signal.setitimer(signal.ITIMER_REAL, rest, interval)
+        try:
+            over = True
+        finally:  # also when it rang in the line above
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, former)
+            if rest:  # whose time ran out meanwhile rings at once
+                rest = max(rest - (time.monotonic() - start), 1e-3)
+                signal.setitimer(signal.ITIMER_REAL, rest, interval)
 
 
 @contextlib.contextmanager
@@ -153,7 +158,7 @@ def unchanged_random_numbers():
 @contextlib.contextmanager
 def unchanged_settings():
     """Give back torch's random state, grad mode, default dtype and the recursion limit."""
-    depth, torch = sys.getrecursionlimit(), sys.modules.get("torch")
+    depth, torch = sys.getrecursionlimit(), loaded_torch()
     if torch is not None:
         state = torch.get_rng_state()
         grad, dtype = torch.is_grad_enabled(), torch.get_default_dtype()
@@ -165,6 +170,9 @@ def unchanged_settings():
             torch.set_rng_state(state)
             torch.set_grad_enabled(grad)
             torch.set_default_dtype(dtype)
+        elif torch := loaded_torch():  # since then: as it is when it is loaded
+            torch.set_grad_enabled(True)
+            torch.set_default_dtype(torch.float32)
 
 
 class _BoundedText(io.TextIOBase):

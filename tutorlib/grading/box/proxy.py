@@ -9,7 +9,6 @@ import builtins
 import dataclasses
 import functools
 import re
-import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,7 @@ import numpy as np
 
 from tutorlib import errors
 from tutorlib.grading.box.errors import BoxError
-from tutorlib.grading.tensors import is_tensor
+from tutorlib.grading.tensors import is_tensor, loaded_torch
 
 if TYPE_CHECKING:
     import torch
@@ -133,7 +132,7 @@ def _known_errors() -> dict[str, type[Exception]]:
 
     Not those that end an iteration: ``all(map(holds, map(answer, cases)))`` would be true of none.
     """
-    torch = sys.modules.get("torch")
+    torch = loaded_torch()
     theirs = [torch.linalg.LinAlgError, torch.OutOfMemoryError] if torch else []
     kinds = [*vars(builtins).values(), *vars(errors).values(), np.linalg.LinAlgError, *theirs]
     return {kind.__name__: kind for kind in kinds

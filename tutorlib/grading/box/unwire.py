@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,16 +27,20 @@ from tutorlib.grading.box.wire import (
     check_key,
     count_nodes,
 )
-from tutorlib.grading.tensors import is_tensor
+from tutorlib.grading.tensors import loaded_torch
 
 if TYPE_CHECKING:
     import torch
+
+
+_SIZES = {name: dtype.itemsize for name, dtype in ARRAYS.items()}
 
 
 def read_frame(read: Callable[[int], bytes],
                grad: Callable[[torch.Tensor, int], torch.Tensor] | None = None) -> Any:
     """Return the value of one frame, from ``read(n)``, which gives exactly ``n`` bytes.
 
+    In a process without torch a tensor becomes an array: what arrives never makes torch load.
     ``grad`` is given each tensor that the sender says is differentiable, with its number. Raises
     WireError for anything that is not a well-formed frame (errors of ``read`` pass through).
 
@@ -154,30 +158,29 @@ def _dict(tree, left, grad, depth) -> dict:
 
 def _pair(tree, left, grad, depth):
     items = _items(tree[2], left, grad, depth)
+    torch = loaded_torch()
     known = type(tree[1]) is str and tree[1] in PAIRS
-    if not known or len(items) != 2 or not all(map(is_tensor, items)):
+    if not known or len(items) != 2 or not all(
+            isinstance(item, torch.Tensor if torch else np.ndarray) for item in items):
         raise WireError("a pair that torch does not have")
-    import torch
-
-    return getattr(torch.return_types, tree[1])(items)
+    return getattr(torch.return_types, tree[1])(items) if torch else tuple(items)
 
 
-def _checked(dtypes: Collection[str], find: Callable, tree, left: list[bytes]) -> tuple:
-    """Return (dtype, shape, buffer) after shape times item size was found to be the length.
+def _checked(sizes: dict[str, int], tree, left: list[bytes]) -> tuple:
+    """Return (dtype's name, shape, buffer) after shape times item size was found to be the length.
 
-    ``find`` returns the dtype of a name that is among ``dtypes``.
+    ``sizes`` are the bytes of one entry, by the dtype's name.
     """
     name, shape = tree[1], tree[2]
-    if type(name) is not str or name not in dtypes:
+    if type(name) is not str or name not in sizes:
         raise WireError(f"a dtype {name!r:.40} that is not on the list")
     _check_shape(shape)
     if not left:
         raise WireError("a value without its buffer")
     buffer = left.pop()
-    dtype = find(name)
-    if math.prod(shape) * dtype.itemsize != len(buffer):
+    if math.prod(shape) * sizes[name] != len(buffer):
         raise WireError(f"a buffer of {len(buffer)} bytes for shape {tuple(shape)}")
-    return dtype, tuple(shape), buffer
+    return name, tuple(shape), buffer
 
 
 def _check_shape(shape) -> None:
@@ -190,34 +193,33 @@ def _check_shape(shape) -> None:
         raise WireError("a shape that is too large")
 
 
-def _torch_dtype(name: str) -> torch.dtype:
-    import torch
-
-    return getattr(torch, name)
-
-
-def _tensor(tree, left, grad, depth) -> torch.Tensor:
-    dtype, shape, buffer = _checked(DTYPES, _torch_dtype, tree, left)
-    import torch
-
+def _tensor(tree, left, grad, depth) -> torch.Tensor | np.ndarray:
+    name, shape, buffer = _checked(DTYPES, tree, left)
+    number, torch = tree[3], loaded_torch()
+    if number is not None and (type(number) is not int or not 0 <= number < MAX_BUFFERS
+                               or grad is None or not name.startswith(("float", "bf", "complex"))):
+        raise WireError("a gradient where there can be none")
+    if torch is None:
+        return _as_array(name, shape, buffer)
     flat = torch.frombuffer(bytearray(buffer), dtype=torch.uint8) if buffer else torch.empty(
         0, dtype=torch.uint8)
-    value = (flat != 0 if dtype is torch.bool else flat.view(dtype)).reshape(shape)
-    number = tree[3]
-    if number is None:
-        return value
-    if type(number) is not int or not 0 <= number < MAX_BUFFERS or grad is None or not (
-            dtype.is_floating_point or dtype.is_complex):
-        raise WireError("a gradient where there can be none")
-    return grad(value, number)
+    value = (flat != 0 if name == "bool" else flat.view(getattr(torch, name))).reshape(shape)
+    return value if number is None else grad(value, number)
+
+
+def _as_array(name: str, shape: tuple[int, ...], buffer: bytes) -> np.ndarray:
+    """Return entries as an array; those of bfloat16, the upper halves of float32's, as these."""
+    if name == "bfloat16":
+        halves = np.frombuffer(buffer, dtype="<u2").astype("<u4")
+        return (halves << 16).view(np.float32).reshape(shape)
+    raw = np.frombuffer(bytearray(buffer), dtype=np.uint8 if name == "bool" else ARRAYS[name])
+    return (raw != 0 if name == "bool" else raw).reshape(shape)
 
 
 def _array(tree, left, grad, depth):
-    dtype, shape, buffer = _checked(ARRAYS, ARRAYS.__getitem__, tree, left)
-    if tree[3] is not None or (tree[0] == "n" and shape):
+    value = _as_array(*_checked(_SIZES, tree, left))
+    if tree[3] is not None or (tree[0] == "n" and value.ndim):
         raise WireError("an array with a gradient, or a scalar with a shape")
-    raw = np.frombuffer(bytearray(buffer), dtype=np.uint8 if dtype.kind == "b" else dtype)
-    value = (raw != 0 if dtype.kind == "b" else raw).reshape(shape)
     return value[()] if tree[0] == "n" else value
 
 

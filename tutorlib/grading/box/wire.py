@@ -40,9 +40,9 @@ MAX_BYTES = 64 * 2**20  # of all buffers together
 MAX_DIMS = 16
 MAX_DIGITS = 400  # of an integer
 
-DTYPES = (  # of tensors, by their names in torch
-    "bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64",
-    "complex64", "complex128")
+DTYPES = {  # bytes of one entry of a tensor, by the dtype's name in torch
+    "bool": 1, "uint8": 1, "int8": 1, "int16": 2, "int32": 4, "int64": 8, "float16": 2,
+    "bfloat16": 2, "float32": 4, "float64": 8, "complex64": 8, "complex128": 16}
 ARRAYS = {name: np.dtype(name) for name in (
     "bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64",
     "float16", "float32", "float64", "complex64", "complex128")}

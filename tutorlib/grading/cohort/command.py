@@ -60,6 +60,8 @@ def runner(trust: bool, units: tuple[str, ...] = ()):
     if trust:
         _say("The submissions are trusted: their code runs with your rights and can read your "
              "files. Do this only for authors whom you would lend your account to.")
+        import torch  # noqa: F401  (before an answer does, in whose time limit)
+
         return Trusted, Trusted.tier
     from tutorlib.grading.box import NoBoxError
     from tutorlib.grading.box.preload import usual_modules
