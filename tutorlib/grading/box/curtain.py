@@ -11,14 +11,13 @@ from __future__ import annotations
 import importlib
 import sys
 import types
-from importlib.abc import MetaPathFinder
 from typing import Any
 
 ABSENT = ("tutorlib.exercises", "solutions", "tutorlib.authoring")
 
 
-class _Absent(MetaPathFinder):
-    """Answers imports of what is not in the box with an error that says so."""
+class _Absent:
+    """A finder that answers imports of what is not in the box with an error that says so."""
 
     def find_spec(self, name, path=None, target=None):
         """Refuse an absent package and all below it."""
