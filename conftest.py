@@ -52,8 +52,8 @@ def share_hash_seed(config: pytest.Config) -> None:
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_teardown(item: pytest.Item):
     """Let no teardown last for ever: after a failure pytest itself no longer watches over it."""
-    seconds = float(item.config.getini("faulthandler_timeout"))
-    faulthandler.dump_traceback_later(seconds, exit=True, file=sys.__stderr__)
+    if seconds := float(item.config.getini("faulthandler_timeout")):
+        faulthandler.dump_traceback_later(seconds, exit=True, file=sys.__stderr__)
     return (yield)
 
 

@@ -19,7 +19,6 @@ from tutorlib.grading import Case, Exercise, Mutant, Variant
 from tutorlib.grading.box import Cell, open_box
 from tutorlib.grading.box.preload import BARE
 from tutorlib.grading.box.tiers import TIERS
-from tutorlib.grading.box.wire import encode
 from tutorlib.grading.judge import evaluate
 
 def total(values, factor):
